@@ -1,0 +1,1252 @@
+"""The decision log: append-only, hash-chained, enough on its own to replay a decision years later.
+
+Every decision is one row. Its hash is the SHA-256 (FIPS 180-4) of an encoding of the hash before it and of
+everything the row holds, so a row that was altered, removed, moved or added no longer fits its neighbours;
+`Log.verify` names the first one. Somebody who may write to the database could still compute the whole chain
+anew or cut off its end; signed checkpoints (Ed25519, RFC 8032), kept elsewhere, find that: `checkpoint` and
+`verify_checkpoint`.
+
+The rulebooks that decided are kept beside the decisions, under their content hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+import weakref
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    create_engine,
+    event,
+    exists,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+GENESIS = "0" * 64
+"""The hash before the first record."""
+
+_FORMAT = 1
+_PAGE = 500
+_LOCK_WAIT_SECONDS = 60
+_TEXT_LIMIT = 512
+# Under WAL, NORMAL may lose the last commits when the power fails; an answered decision must never be lost.
+_SYNCHRONOUS = "FULL"
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_CONTENT_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class LogError(Exception):
+    """The log can't do what was asked."""
+
+
+class LogUnavailable(LogError):
+    """The database did not answer. An append that ended so may or may not have been committed."""
+
+
+class RecordRefused(LogError, ValueError):
+    """A record that can't be stored as it is; nothing of its call was stored."""
+
+
+class DuplicateDecision(RecordRefused):
+    """The log already holds a decision with this decision_id."""
+
+
+class UnknownRulebook(LogError, LookupError):
+    """A rulebook the log does not keep; `Log.keep_rulebook` comes before the decisions made with it."""
+
+
+class IdempotencyConflict(LogError):
+    """The idempotency key was used before, for another request."""
+
+
+class DamagedRecord(LogError):
+    """A stored record that can't be read back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRecord:
+    """One decision as the log takes it.
+
+    `decided_at` is UTC as `now` writes it, `date_of_service` is YYYY-MM-DD, `charge` is in cents,
+    `rulebook` is a content hash ("sha256:" and 64 hex digits). `facts`, `claim` and `decision` are JSON
+    texts; they come back byte for byte. `fired` names the rules that fired; the log keeps each once,
+    sorted.
+    """
+
+    decision_id: str
+    decided_at: str
+    payer: str
+    outcome: str
+    pa_status: str
+    code_billed: str
+    code_recommended: str | None
+    drug_name: str | None
+    date_of_service: str
+    charge: int | None
+    rulebook: str
+    reference: str
+    facts: str
+    claim: str
+    decision: str
+    fired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(NewRecord):
+    """One decision as the log holds it: `seq` counts from 1 without gaps; hashes are 64 hex digits."""
+
+    seq: int
+    prev_hash: str
+    hash: str
+
+    @property
+    def intact(self) -> bool:
+        """Whether the record's content still gives its own hash (whether it fits the chain: `Log.verify`)."""
+        return record_hash(self, self.seq, self.prev_hash) == self.hash
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A caller's idempotency key, with a digest of the request that it stands for."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What was answered under an idempotency key."""
+
+    key: str
+    digest: str
+    decision_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeptRulebook:
+    """A rulebook the log keeps, with the first decision made with it (None when there is none yet)."""
+
+    hash: str
+    first_seq: int | None
+    first_used: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What `Log.search` looks for: exact values, all of which must hold; both dates of service included."""
+
+    payer: str | None = None
+    outcome: str | None = None
+    pa_status: str | None = None
+    code_billed: str | None = None
+    code_recommended: str | None = None
+    drug_name: str | None = None
+    rulebook: str | None = None
+    rule: str | None = None
+    date_of_service_from: str | None = None
+    date_of_service_to: str | None = None
+
+
+BreachKind = Literal[
+    "altered", "removed", "reordered", "added", "fired", "rulebook", "idempotency", "signature", "rewritten"
+]
+
+
+@dataclass(frozen=True)
+class Breach:
+    """The first thing found wrong with a log. `seq` is where; None when it is no one record's place."""
+
+    seq: int | None
+    decision_id: str | None
+    kind: BreachKind
+    text: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `Log.verify` found: the records that fit, the last of them and its hash, and the first breach."""
+
+    checked: int
+    seq: int
+    hash: str
+    breach: Breach | None
+
+    @property
+    def ok(self) -> bool:
+        return self.breach is None
+
+
+def now() -> str:
+    """The present moment as the log writes moments: UTC, microseconds, 2026-10-02T09:30:00.000000Z."""
+    moment = datetime.now(timezone.utc).replace(tzinfo=None)
+    return moment.isoformat(timespec="microseconds") + "Z"
+
+
+def content_hash(data: bytes) -> str:
+    """The content hash of a canonical archive: "sha256:" and 64 hex digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------- the encoding
+
+_HASHED = tuple(field.name for field in fields(NewRecord))
+
+
+def _item(value: object) -> bytes:
+    """One value as kind, length, content: nothing can be moved from one value to the next unseen."""
+    if value is None:
+        kind, content = b"N", b""
+    elif isinstance(value, str):
+        kind, content = b"T", value.encode("utf-8")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        kind, content = b"I", b"%d" % value
+    elif isinstance(value, tuple):
+        kind, content = b"L", b"".join(map(_item, value))
+    else:
+        # No record is written with such a value; a row edited by hand may hold one, and must not fit.
+        kind, content = b"X", repr(value).encode("utf-8", "backslashreplace")
+    return kind + len(content).to_bytes(8, "big") + content
+
+
+def _body(record: NewRecord) -> bytes:
+    return b"".join([_item(getattr(record, name)) for name in _HASHED])
+
+
+def encode(record: NewRecord, seq: int, prev_hash: str) -> bytes:
+    """The bytes a record's hash is taken of: different content, place or predecessor, different bytes."""
+    return _frame(_body(record), seq, prev_hash)
+
+
+def _frame(body: bytes, seq: int, prev_hash: str) -> bytes:
+    # The place comes last, so that a record found in the wrong place is cheap to try in others.
+    return _item("byreport decision 1") + _item(prev_hash) + body + _item(seq)
+
+
+def record_hash(record: NewRecord, seq: int, prev_hash: str) -> str:
+    """The hash of a record at a place in the chain: 64 hex digits."""
+    return hashlib.sha256(encode(record, seq, prev_hash)).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ the schema
+
+_Seq = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
+_metadata = MetaData()
+
+# One row: the version of this schema. Writers on a server database also queue up at it.
+_format = Table(
+    "log_format",
+    _metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+)
+_rulebook = Table(
+    "rulebook",
+    _metadata,
+    Column("hash", String, primary_key=True),
+    Column("archive", LargeBinary, nullable=False),  # zlib
+)
+_decision = Table(
+    "decision",
+    _metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=False),
+    Column("decision_id", String, nullable=False, unique=True),
+    Column("decided_at", String, nullable=False),
+    Column("payer", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("pa_status", String, nullable=False),
+    Column("code_billed", String, nullable=False),
+    Column("code_recommended", String),
+    Column("drug_name", String),
+    Column("date_of_service", String, nullable=False),
+    Column("charge", BigInteger),
+    Column("rulebook", String, ForeignKey("rulebook.hash"), nullable=False),
+    Column("reference", String, nullable=False),
+    Column("prev_hash", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Column("fired_rules", String, nullable=False),  # sorted, one a line; the table `fired` is its index
+    # The texts are zlib-compressed and stand last, so that a scan over the other columns need not read them.
+    Column("facts", LargeBinary, nullable=False),
+    Column("claim", LargeBinary, nullable=False),
+    Column("decision", LargeBinary, nullable=False),
+)
+for _name in (
+    "payer",
+    "date_of_service",
+    "code_billed",
+    "code_recommended",
+    "drug_name",
+    "outcome",
+    "pa_status",
+    "rulebook",
+):
+    Index(f"decision_by_{_name}", _decision.c[_name], _decision.c.seq)
+_fired = Table(
+    "fired",
+    _metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=False),
+    Column("rule_id", String, primary_key=True),
+    Index("fired_by_rule", "rule_id", "seq"),
+    sqlite_with_rowid=False,
+)
+_idempotency = Table(
+    "idempotency",
+    _metadata,
+    Column("idempotency_key", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("decision_ids", String, nullable=False),  # one a line
+)
+
+
+def _engine(location: str | Path) -> tuple[Engine, Engine]:
+    """An engine that reads, and one over the same connections whose transactions take the writers' lock."""
+    text = str(location)
+    url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    # The last record is looked up after the lock was got, and must be seen as of then.
+    engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    return engine, engine
+
+
+def _sqlite_engine(url: URL) -> tuple[Engine, Engine]:
+    """All that is SQLite's own: the write-ahead log, the pragmas, and who may write when."""
+    if url.database in (None, "", ":memory:"):
+        raise ValueError("the decision log needs a file; a database in memory is not kept")
+    engine = create_engine(url, connect_args={"timeout": _LOCK_WAIT_SECONDS})
+    writing = engine.execution_options(byreport_writes=True)
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # this module says when a transaction begins, not the driver
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("byreport_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine, writing
+
+
+# ------------------------------------------------------------------------------------------- records and rows
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    record: NewRecord
+    body: bytes
+    row: dict[str, object]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What one caller appends: stored whole or not at all."""
+
+    items: tuple[_Prepared, ...]
+    idempotency: Idempotency | None
+
+
+def _pack(text: str) -> bytes:
+    return zlib.compress(text.encode("utf-8"), 1)
+
+
+def _unpack(data: bytes) -> str:
+    stream = zlib.decompressobj()
+    content = stream.decompress(data)
+    if not stream.eof or stream.unused_data:
+        raise ValueError("the compressed text is cut off or has something behind it")
+    return content.decode("utf-8")
+
+
+def _prepare(records: Iterable[NewRecord], idempotency: Idempotency | None) -> _Group:
+    """Everything that needs no lock: checking, compressing, encoding."""
+    if idempotency is not None:
+        _check_text("idempotency key", idempotency.key)
+        _check_text("request digest", idempotency.digest)
+    items = []
+    for record in records:
+        _check(record)
+        stored = NewRecord(**{name: getattr(record, name) for name in _HASHED[:-1]}, fired=_rules(record))
+        row: dict[str, object] = {name: getattr(stored, name) for name in _HASHED[:-1]}
+        row |= {name: _pack(getattr(stored, name)) for name in ("facts", "claim", "decision")}
+        row["fired_rules"] = "\n".join(stored.fired)
+        items.append(_Prepared(stored, _body(stored), row))
+    return _Group(tuple(items), idempotency)
+
+
+def _rules(record: NewRecord) -> tuple[str, ...]:
+    return tuple(sorted(set(record.fired)))
+
+
+def _check(record: NewRecord) -> None:
+    for name in ("payer", "outcome", "pa_status", "code_billed", "reference"):
+        _check_text(name, getattr(record, name))
+    for name in ("code_recommended", "drug_name"):
+        if getattr(record, name) is not None:
+            _check_text(name, getattr(record, name))
+    for name, pattern in (
+        ("decision_id", _UUID),
+        ("decided_at", _TIMESTAMP),
+        ("date_of_service", _DATE),
+        ("rulebook", _CONTENT_HASH),
+    ):
+        _check_text(name, getattr(record, name), pattern)
+    for rule in record.fired:
+        _check_text("fired", rule)
+        if "\n" in rule:
+            raise RecordRefused(f"fired: a rule id holds a line break: {rule!r}")
+    if record.charge is not None and (type(record.charge) is not int or abs(record.charge) >= 2**63):
+        raise RecordRefused(f"charge: whole cents are expected, found {record.charge!r}")
+    for name in ("facts", "claim", "decision"):
+        _check_text(name, getattr(record, name), limit=None)
+
+
+def _check_text(
+    name: str, value: object, pattern: re.Pattern[str] | None = None, limit: int | None = _TEXT_LIMIT
+) -> None:
+    """Refuses what some database would refuse or change: no text, too long for an index, no UTF-8, NUL."""
+    if not isinstance(value, str) or not value:
+        raise RecordRefused(f"{name}: a text is expected, found {value!r}")
+    if limit is not None and len(value) > limit:
+        raise RecordRefused(f"{name}: at most {limit} characters are kept, found {len(value)}")
+    if "\0" in value:
+        raise RecordRefused(f"{name}: the text holds a NUL character")
+    if pattern is not None and not pattern.fullmatch(value):
+        raise RecordRefused(f"{name}: {value!r} does not look like {pattern.pattern}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RecordRefused(f"{name}: the text has no UTF-8 form") from None
+
+
+def _record(row: Row[Any]) -> Record:
+    values = dict(row._mapping)
+    try:
+        for name in ("facts", "claim", "decision"):
+            values[name] = _unpack(values[name])
+        rules = values.pop("fired_rules")
+        return Record(**values, fired=tuple(rules.split("\n")) if rules else ())
+    except (zlib.error, ValueError, TypeError, AttributeError) as error:
+        raise DamagedRecord(f"record {values['seq']} can't be read: {error}") from error
+
+
+def _chained(item: _Prepared, seq: int, prev_hash: str) -> Record:
+    own = hashlib.sha256(_frame(item.body, seq, prev_hash)).hexdigest()
+    values = {name: getattr(item.record, name) for name in _HASHED}
+    return Record(**values, seq=seq, prev_hash=prev_hash, hash=own)
+
+
+# --------------------------------------------------------------------------------------------------- the log
+
+_Outcome = list[Record] | LogError
+
+
+class Log:
+    """A decision log in a database. Threads may share one; processes open their own."""
+
+    def __init__(self, reading: Engine, writing: Engine) -> None:
+        self._reading = reading
+        self._writing = writing
+        self._kept: set[str] = set()
+        _leave_connections_to_the_parent(self)
+
+    @classmethod
+    def open(cls, location: str | Path) -> Log:
+        """Opens the log at a path (SQLite) or SQLAlchemy URL, and creates its tables where there are none.
+
+        Raises ValueError for a database in memory, LogUnavailable when the database can't be reached, and
+        LogError when the tables there were written by another version of this schema.
+        """
+        log = cls(*_engine(location))
+        with _answering():
+            version = log._create()
+        if version != _FORMAT:
+            log.close()
+            raise LogError(f"the log has format {version}, this version of byreport reads format {_FORMAT}")
+        return log
+
+    def _create(self) -> int:
+        for attempt in range(20):
+            try:
+                with self._reading.connect() as connection:
+                    there = inspect(connection).has_table(_format.name)
+                if not there:
+                    with self._writing.begin() as connection:
+                        _metadata.create_all(connection)
+                        if connection.scalar(select(_format.c.version)) is None:
+                            connection.execute(insert(_format), {"id": 1, "version": _FORMAT})
+                with self._reading.connect() as connection:
+                    return int(connection.scalar(select(_format.c.version)) or 0)
+            except SQLAlchemyError:
+                # Another process may be creating the same tables, or changing the journal mode, just now.
+                if attempt == 19:
+                    raise
+                time.sleep(0.05)
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Gives the connections back. The log can't be used afterwards."""
+        self._reading.dispose()
+
+    # ---- writing
+
+    def append(self, records: Sequence[NewRecord], idempotency: Idempotency | None = None) -> list[Record]:
+        """Stores the records in one transaction, in order, and returns them as stored once they are durable.
+
+        With an idempotency key that was used for the same request before, nothing is stored and the records
+        of then are returned. Raises RecordRefused, DuplicateDecision, UnknownRulebook, IdempotencyConflict
+        (nothing was stored) or LogUnavailable.
+        """
+        return _answer(self._append_groups([_prepare(records, idempotency)])[0])
+
+    def _append_groups(self, groups: Sequence[_Group]) -> list[_Outcome]:
+        """Stores several callers' groups in one transaction; a group that can't be stored fails alone."""
+        if not any(group.items or group.idempotency for group in groups):
+            return [[] for _ in groups]
+        try:
+            with _answering():
+                return self._commit(groups)
+        except LogUnavailable as error:
+            if not isinstance(error.__cause__, (IntegrityError, DataError)):
+                raise
+            if len(groups) == 1:
+                return [self._reason(groups[0], error)]
+        return [self._append_groups([group])[0] for group in groups]
+
+    def _commit(self, groups: Sequence[_Group]) -> list[_Outcome]:
+        with self._writing.begin() as connection:
+            seq, prev_hash = self._take_lock(connection)
+            known = self._remembered(connection, [g.idempotency.key for g in groups if g.idempotency])
+            added: list[Record] = []
+            rows: list[dict[str, object]] = []
+            outcomes: list[_Outcome | Remembered] = []
+            new_keys: list[Remembered] = []
+            for group in groups:
+                request = group.idempotency
+                if request is not None and request.key in known:
+                    before = known[request.key]
+                    outcomes.append(before if before.digest == request.digest else _conflict(request.key))
+                    continue
+                own: list[Record] = []
+                for item in group.items:
+                    seq += 1
+                    record = _chained(item, seq, prev_hash)
+                    prev_hash = record.hash
+                    own.append(record)
+                    rows.append({**item.row, "seq": seq, "prev_hash": record.prev_hash, "hash": record.hash})
+                added += own
+                outcomes.append(own)
+                if request is not None:
+                    ids = tuple(record.decision_id for record in own)
+                    known[request.key] = Remembered(request.key, request.digest, ids)
+                    new_keys.append(known[request.key])
+            self._insert(connection, added, rows, new_keys)
+            return [self._answered(connection, outcome) for outcome in outcomes]
+
+    def _answered(self, connection: Connection, outcome: _Outcome | Remembered) -> _Outcome:
+        if not isinstance(outcome, Remembered):
+            return outcome
+        try:
+            return self._by_ids(connection, outcome.decision_ids)
+        except LogError as error:  # a damaged log: this caller's error, not that of those who commit with it
+            return error
+
+    @staticmethod
+    def _take_lock(connection: Connection) -> tuple[int, str]:
+        """Waits until no other writer is at work, and returns the last record's place and hash."""
+        # On SQLite the transaction began with the lock (and FOR UPDATE compiles to nothing).
+        connection.execute(select(_format.c.id).with_for_update())
+        last = select(_decision.c.seq, _decision.c.hash).order_by(_decision.c.seq.desc()).limit(1)
+        row = connection.execute(last).first()
+        return (row.seq, row.hash) if row else (0, GENESIS)
+
+    @staticmethod
+    def _insert(
+        connection: Connection,
+        added: Sequence[Record],
+        rows: Sequence[dict[str, object]],
+        keys: Sequence[Remembered],
+    ) -> None:
+        fired = [{"seq": record.seq, "rule_id": rule} for record in added for rule in record.fired]
+        if rows:
+            connection.execute(insert(_decision), rows)
+        if fired:
+            connection.execute(insert(_fired), fired)
+        if keys:
+            connection.execute(insert(_idempotency), [_key_row(key) for key in keys])
+
+    def _reason(self, group: _Group, error: LogError) -> LogError:
+        """Why a group by itself was refused by the database, in the log's own words."""
+        ids = [item.record.decision_id for item in group.items]
+        for decision_id in ids:
+            if ids.count(decision_id) > 1 or self.get(decision_id) is not None:
+                return DuplicateDecision(f"decision {decision_id} is in the log already")
+        for name in dict.fromkeys(item.record.rulebook for item in group.items):
+            try:
+                self.rulebook(name)
+            except LogError as reason:
+                return reason
+        return error
+
+    def keep_rulebook(self, hash: str, data: bytes) -> None:
+        """Keeps a rulebook's canonical archive, once; cheap to call before every decision.
+
+        Raises ValueError when `hash` is not the content hash of `data`, LogUnavailable when it could not be
+        stored.
+        """
+        if hash in self._kept:
+            return
+        if content_hash(data) != hash:
+            raise ValueError(f"{hash} is not the content hash of this archive ({content_hash(data)})")
+        with _answering(), self._writing.begin() as connection:
+            self._take_lock(connection)
+            if connection.scalar(select(_rulebook.c.hash).where(_rulebook.c.hash == hash)) is None:
+                connection.execute(insert(_rulebook), {"hash": hash, "archive": zlib.compress(data, 9)})
+        self._kept.add(hash)
+
+    def remember(self, key: str, digest: str, ids: Sequence[str]) -> Remembered:
+        """Remembers what was answered under an idempotency key, and returns it, or what was remembered first.
+
+        `append` does this in the transaction of the decisions themselves; this is for answers that store
+        none. Raises IdempotencyConflict when the key stands for another request, RecordRefused when the log
+        does not hold one of the decisions.
+        """
+        _check_text("idempotency key", key)
+        _check_text("request digest", digest)
+        with _answering(), self._writing.begin() as connection:
+            self._take_lock(connection)
+            before = self._remembered(connection, [key]).get(key)
+            if before is None:
+                self._by_ids(connection, ids)
+                before = Remembered(key, digest, tuple(ids))
+                connection.execute(insert(_idempotency), _key_row(before))
+        if before.digest != digest:
+            raise _conflict(key)
+        return before
+
+    # ---- reading
+
+    def recall(self, key: str) -> Remembered | None:
+        """What was answered under an idempotency key; None when it was never used."""
+        with _answering(), self._reading.connect() as connection:
+            return self._remembered(connection, [key]).get(key)
+
+    @staticmethod
+    def _remembered(connection: Connection, keys: Sequence[str]) -> dict[str, Remembered]:
+        found: dict[str, Remembered] = {}
+        for start in range(0, len(keys), _PAGE):
+            wanted = _idempotency.c.idempotency_key.in_(keys[start : start + _PAGE])
+            for row in connection.execute(select(_idempotency).where(wanted)):
+                found[row.idempotency_key] = _remembered(row)
+        return found
+
+    @staticmethod
+    def _by_ids(connection: Connection, ids: Sequence[str]) -> list[Record]:
+        found: dict[str, Record] = {}
+        for start in range(0, len(ids), _PAGE):
+            wanted = _decision.c.decision_id.in_(ids[start : start + _PAGE])
+            for row in connection.execute(select(_decision).where(wanted)):
+                found[row.decision_id] = _record(row)
+        missing = [decision_id for decision_id in ids if decision_id not in found]
+        if missing:
+            raise RecordRefused(f"the log holds no decision {missing[0]}")
+        return [found[decision_id] for decision_id in ids]
+
+    def get(self, decision_id: str) -> Record | None:
+        """The decision with this id; None when there is none."""
+        found = self._records(select(_decision).where(_decision.c.decision_id == decision_id))
+        return found[0] if found else None
+
+    def head(self) -> tuple[int, str]:
+        """The last record's place and hash; (0, GENESIS) when the log is empty."""
+        last = select(_decision.c.seq, _decision.c.hash).order_by(_decision.c.seq.desc()).limit(1)
+        with _answering(), self._reading.connect() as connection:
+            row = connection.execute(last).first()
+        return (row.seq, row.hash) if row else (0, GENESIS)
+
+    def recent(self, limit: int = 50, before_seq: int | None = None) -> list[Record]:
+        """The latest records, newest first; with `before_seq`, the latest before that one (the next page)."""
+        return self.search(Filters(), limit, before_seq)
+
+    def search(self, filters: Filters, limit: int = 50, before_seq: int | None = None) -> list[Record]:
+        """The latest records that match, newest first; the next page is the one before the last record's seq.
+
+        Raises ValueError for a limit below 1 or above 1000.
+        """
+        if not 1 <= limit <= 1000:
+            raise ValueError(f"limit: 1 to 1000 records can be asked for at once, found {limit}")
+        return self._records(_search(filters, limit, before_seq))
+
+    def iterate(self, first_seq: int = 1, last_seq: int | None = None) -> Iterator[Record]:
+        """The records from `first_seq` to `last_seq` (both included), oldest first, read a page at a time.
+
+        Without `last_seq`, up to the last record at the time of the call. Raises DamagedRecord at a record
+        that can't be read.
+        """
+        end = self.head()[0] if last_seq is None else last_seq
+        return self._pages(first_seq, end)
+
+    def _pages(self, first_seq: int, end: int) -> Iterator[Record]:
+        while first_seq <= end:
+            # Pages and not one long cursor: a reader that stays open would keep the write-ahead log growing.
+            page = select(_decision).where(_decision.c.seq.between(first_seq, end))
+            records = self._records(page.order_by(_decision.c.seq).limit(_PAGE))
+            if not records:
+                return
+            yield from records
+            first_seq = records[-1].seq + 1
+
+    def _records(self, query: Select[Any]) -> list[Record]:
+        with _answering(), self._reading.connect() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def rulebook(self, hash: str) -> bytes:
+        """The canonical archive of a rulebook.
+
+        Raises UnknownRulebook when the log does not keep it, DamagedRecord when it no longer gives its hash.
+        """
+        with _answering(), self._reading.connect() as connection:
+            packed = connection.scalar(select(_rulebook.c.archive).where(_rulebook.c.hash == hash))
+        if packed is None:
+            raise UnknownRulebook(f"the log keeps no rulebook {hash}")
+        try:
+            data = zlib.decompress(packed)
+        except (zlib.error, TypeError) as error:
+            raise DamagedRecord(f"the archive of rulebook {hash} can't be read: {error}") from error
+        if content_hash(data) != hash:
+            raise DamagedRecord(f"the archive of rulebook {hash} was altered: it gives {content_hash(data)}")
+        return data
+
+    def rulebooks(self) -> list[KeptRulebook]:
+        """Every rulebook the log keeps, by its first use, as the chained decisions tell it."""
+        first = select(_decision.c.rulebook, func.min(_decision.c.seq).label("seq"))
+        first_of = first.group_by(_decision.c.rulebook).subquery()
+        query = (
+            select(_rulebook.c.hash, first_of.c.seq, _decision.c.decided_at)
+            .outerjoin(first_of, first_of.c.rulebook == _rulebook.c.hash)
+            .outerjoin(_decision, _decision.c.seq == first_of.c.seq)
+        )
+        with _answering(), self._reading.connect() as connection:
+            kept = [KeptRulebook(*row) for row in connection.execute(query)]
+        return sorted(kept, key=lambda each: (each.first_seq is None, each.first_seq or 0, each.hash))
+
+    # ---- verifying
+
+    def verify(
+        self, progress: Callable[[int, int], None] | None = None, last_seq: int | None = None
+    ) -> Verification:
+        """Recomputes the chain from its beginning and names the first record that does not fit.
+
+        Also checked: that the table `fired` says what the records say, that every rulebook used is kept and
+        gives its hash, and that the idempotency keys name decisions of this log. Records appended meanwhile
+        are left to the next time. `progress` is called with the records checked and the records to check.
+        What a valid chain can't show, see `verify_checkpoint`: an end cut off, or everything written anew.
+        """
+        with _answering():
+            return _Verifier(self._reading, self.rulebook, progress).run(last_seq)
+
+
+def _answer(outcome: _Outcome) -> list[Record]:
+    if isinstance(outcome, LogError):
+        raise outcome
+    return outcome
+
+
+def _conflict(key: str) -> IdempotencyConflict:
+    return IdempotencyConflict(f"idempotency key {key!r} was used before, for another request")
+
+
+def _key_row(key: Remembered) -> dict[str, str]:
+    return {
+        "idempotency_key": key.key,
+        "digest": key.digest,
+        "decision_ids": "\n".join(key.decision_ids),
+    }
+
+
+def _remembered(row: Row[Any]) -> Remembered:
+    return Remembered(row.idempotency_key, row.digest, tuple(row.decision_ids.split()))
+
+
+def _search(filters: Filters, limit: int, before_seq: int | None) -> Select[Any]:
+    columns = _decision.c
+    query, seq = select(_decision), columns.seq
+    if filters.rule is not None:
+        query = query.join(_fired, _fired.c.seq == columns.seq).where(_fired.c.rule_id == filters.rule)
+        seq = _fired.c.seq
+    if before_seq is not None:
+        query = query.where(seq < before_seq)
+    for name in ("payer", "outcome", "pa_status", "code_billed", "code_recommended", "drug_name", "rulebook"):
+        value = getattr(filters, name)
+        if value is not None:
+            query = query.where(columns[name] == value)
+    if filters.date_of_service_from is not None:
+        query = query.where(columns.date_of_service >= filters.date_of_service_from)
+    if filters.date_of_service_to is not None:
+        query = query.where(columns.date_of_service <= filters.date_of_service_to)
+    return query.order_by(seq.desc()).limit(limit)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise LogUnavailable(f"the decision log did not answer: {cause}") from error
+
+
+_left_to_the_parent: list[object] = []
+
+
+def _leave_connections_to_the_parent(log: Log) -> None:
+    """After a fork the child opens connections of its own; those it inherited stay the parent's."""
+    engine = weakref.ref(log._reading)
+
+    def in_child() -> None:
+        inherited = engine()
+        if inherited is not None:
+            _left_to_the_parent.append(inherited.pool)  # kept, because closing them is not the child's to do
+            inherited.dispose(close=False)
+
+    os.register_at_fork(after_in_child=in_child)
+
+
+# ------------------------------------------------------------------------------------------------- verifying
+
+
+class _Verifier:
+    """One walk along the chain."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        rulebook: Callable[[str], bytes],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._engine = engine
+        self._rulebook = rulebook
+        self._progress = progress
+        self._good_rulebooks: set[str] = set()
+        self._before: Record | None = None
+        self._end = 0
+        self._stored_end = 0
+
+    def run(self, last_seq: int | None) -> Verification:
+        bounds = select(func.min(_decision.c.seq), func.max(_decision.c.seq))
+        with self._engine.connect() as connection:
+            lowest, highest = connection.execute(bounds).one()
+        if lowest is not None and lowest < 1:
+            breach = Breach(
+                lowest, None, "added", f"record {lowest} stands before the first place of the chain"
+            )
+            return Verification(0, 0, GENESIS, breach)
+        self._stored_end = highest or 0
+        self._end = self._stored_end if last_seq is None else min(last_seq, self._stored_end)
+        found = self._walk()
+        if found is None and last_seq is None:
+            found = self._stray_fired() or self._dangling_key()
+        return self._result(found)
+
+    def _result(self, breach: Breach | None) -> Verification:
+        seq, own = (self._before.seq, self._before.hash) if self._before else (0, GENESIS)
+        if breach is not None and breach.seq is not None and breach.seq <= seq:
+            seq, own = breach.seq - 1, self._hash_at(breach.seq - 1)
+        return Verification(seq, seq, own, breach)
+
+    def _walk(self) -> Breach | None:
+        for first in range(1, self._end + 1, _PAGE):
+            last = min(first + _PAGE - 1, self._end)
+            records, fired = self._page(first, last)
+            for seq in range(first, last + 1):
+                record = records.get(seq)
+                breach = self._check(seq, record, fired.get(seq, []))
+                if breach is not None:
+                    return breach
+                assert isinstance(record, Record)
+                self._before = record
+            if self._progress is not None:
+                self._progress(last, self._end)
+        return None
+
+    def _page(self, first: int, last: int) -> tuple[dict[int, Record | LogError], dict[int, list[str]]]:
+        fired: dict[int, list[str]] = {}
+        with self._engine.connect() as connection:
+            try:
+                records = self._read(connection, first, last)
+            except SQLAlchemyError:
+                # One unreadable value fails a whole page: the record it is in has to be found.
+                records = {}
+                for seq in range(first, last + 1):
+                    try:
+                        records |= self._read(connection, seq, seq)
+                    except SQLAlchemyError as error:
+                        records[seq] = DamagedRecord(f"record {seq} can't be read: {error}")
+            for row in connection.execute(select(_fired).where(_fired.c.seq.between(first, last))):
+                fired.setdefault(row.seq, []).append(row.rule_id)
+        return records, fired
+
+    @staticmethod
+    def _read(connection: Connection, first: int, last: int) -> dict[int, Record | LogError]:
+        read: dict[int, Record | LogError] = {}
+        query = select(_decision).where(_decision.c.seq.between(first, last)).order_by(_decision.c.seq)
+        result = connection.execute(query)
+        seq = first - 1
+        while True:
+            try:
+                row = result.fetchone()
+                if row is None:
+                    return read
+                seq = row.seq
+                read[seq] = _record(row)
+            except DamagedRecord as error:
+                read[seq] = error
+
+    def _check(self, seq: int, record: Record | LogError | None, fired: list[str]) -> Breach | None:
+        if record is None:
+            return Breach(seq, None, "removed", f"record {seq} is missing")
+        if isinstance(record, LogError):
+            return Breach(seq, None, "altered", str(record))
+        if record_hash(record, seq, record.prev_hash) != record.hash:
+            return self._misfit(record)
+        expected = self._before.hash if self._before else GENESIS
+        if record.prev_hash != expected:
+            return self._broken_link(record)
+        if tuple(sorted(fired)) != record.fired:
+            text = f"the table fired names other rules for record {seq} than the record does"
+            return Breach(seq, record.decision_id, "fired", text)
+        return self._check_rulebook(record)
+
+    def _check_rulebook(self, record: Record) -> Breach | None:
+        if record.rulebook not in self._good_rulebooks:
+            try:
+                self._rulebook(record.rulebook)
+            except LogError as error:
+                return Breach(record.seq, record.decision_id, "rulebook", str(error))
+            self._good_rulebooks.add(record.rulebook)
+        return None
+
+    def _broken_link(self, record: Record) -> Breach:
+        before = self._before
+        if before is None:
+            text = "record 1 names a record before it; the beginning was removed or written anew"
+            return Breach(1, record.decision_id, "removed", text)
+        text = f"record {before.seq} was written anew: record {record.seq} holds another hash of it"
+        return Breach(before.seq, before.decision_id, "altered", text)
+
+    def _misfit(self, record: Record) -> Breach:
+        """Says how a record that does not give its hash in its place came there."""
+        seq, written = record.seq, self._written_as(record)
+        if written is None:
+            following = self._record_at(seq + 1)
+            if following is not None and _fits(following, seq):
+                return Breach(seq, record.decision_id, "added", f"record {seq} was added among the others")
+            text = f"record {seq} does not give its hash: it was altered, or added without one"
+            return Breach(seq, record.decision_id, "altered", text)
+        if written > seq:
+            if self._has_hash(record.prev_hash):
+                text = f"record {written} stands in the place of record {seq}"
+                return Breach(seq, record.decision_id, "reordered", text)
+            return Breach(
+                seq, None, "removed", f"record {seq} is missing; record {written} was put in its place"
+            )
+        if self._hash_at(written - 1) == record.prev_hash:
+            added = self._record_at(written)
+            text = f"record {written} was added; the record that stood there is now record {seq}"
+            return Breach(written, added.decision_id if added else None, "added", text)
+        text = f"record {written} stands in the place of record {seq}"
+        return Breach(seq, record.decision_id, "reordered", text)
+
+    def _written_as(self, record: Record) -> int | None:
+        """The place at which a record gives its hash, if there is one near the log's."""
+        start = hashlib.sha256(_frame(_body(record), 0, record.prev_hash)[: -len(_item(0))])
+        for seq in range(1, self._stored_end + 10_000):
+            attempt = start.copy()
+            attempt.update(_item(seq))
+            if attempt.hexdigest() == record.hash:
+                return seq
+        return None
+
+    def _record_at(self, seq: int) -> Record | None:
+        with self._engine.connect() as connection:
+            try:
+                found = self._read(connection, seq, seq).get(seq)
+            except SQLAlchemyError:
+                return None
+        return found if isinstance(found, Record) else None
+
+    def _hash_at(self, seq: int) -> str:
+        if seq < 1:
+            return GENESIS
+        with self._engine.connect() as connection:
+            return str(connection.scalar(select(_decision.c.hash).where(_decision.c.seq == seq)))
+
+    def _has_hash(self, value: str) -> bool:
+        with self._engine.connect() as connection:
+            return connection.scalar(select(exists().where(_decision.c.hash == value))) is True
+
+    def _stray_fired(self) -> Breach | None:
+        outside = (_fired.c.seq < 1) | (_fired.c.seq > self._end)
+        owner = exists().where(_decision.c.seq == _fired.c.seq)
+        with self._engine.connect() as connection:
+            seq = connection.scalar(select(func.min(_fired.c.seq)).where(outside, ~owner))
+        if seq is None:
+            return None
+        return Breach(seq, None, "fired", f"the table fired names rules for record {seq}, which is not there")
+
+    def _dangling_key(self) -> Breach | None:
+        last_key = ""
+        while True:
+            page = select(_idempotency).where(_idempotency.c.idempotency_key > last_key)
+            with self._engine.connect() as connection:
+                rows = connection.execute(page.order_by(_idempotency.c.idempotency_key).limit(_PAGE)).all()
+                for row in rows:
+                    for missing in self._missing(connection, _remembered(row).decision_ids):
+                        text = f"idempotency key {row.idempotency_key!r} names a decision that is not there"
+                        return Breach(None, missing, "idempotency", text)
+            if not rows:
+                return None
+            last_key = rows[-1].idempotency_key
+
+    @staticmethod
+    def _missing(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
+        for start in range(0, len(ids), _PAGE):
+            part = ids[start : start + _PAGE]
+            found = connection.scalars(
+                select(_decision.c.decision_id).where(_decision.c.decision_id.in_(part))
+            )
+            yield from sorted(set(part) - set(found))
+
+
+def _fits(record: Record, seq: int) -> bool:
+    return record_hash(record, seq, record.prev_hash) == record.hash
+
+
+# ---------------------------------------------------------------------------------------------- group commit
+
+
+class _Ticket:
+    def __init__(self, group: _Group) -> None:
+        self.group = group
+        self.outcome: _Outcome | None = None
+
+
+class Committer:
+    """Lets many threads share one transaction.
+
+    While one transaction is being made durable, the callers that come meanwhile queue up; then one of them
+    commits for all. No thread of its own, so nothing is lost by a fork and nothing waits for company. A
+    caller returns when its own records are durable, or with its own error.
+    """
+
+    def __init__(self, log: Log, max_records: int = 1000) -> None:
+        """`max_records`: how many records one transaction takes at most, a single caller's group excepted."""
+        self._log = log
+        self._max_records = max_records
+        self._guard = threading.Lock()
+        self._turn = threading.Lock()
+        self._waiting: deque[_Ticket] = deque()
+        self._closed = False
+
+    def append(self, records: Sequence[NewRecord], idempotency: Idempotency | None = None) -> list[Record]:
+        """As `Log.append`; raises LogError after `close`."""
+        ticket = _Ticket(_prepare(records, idempotency))
+        with self._guard:
+            if self._closed:
+                raise LogError("the committer is closed")
+            self._waiting.append(ticket)
+        while ticket.outcome is None:
+            with self._turn:
+                if ticket.outcome is None:
+                    self._commit_waiting()
+        return _answer(ticket.outcome)
+
+    def close(self) -> None:
+        """Commits what waits, and takes no more. The log stays open."""
+        with self._guard:
+            self._closed = True
+        with self._turn:
+            while self._waiting:
+                self._commit_waiting()
+
+    def _commit_waiting(self) -> None:
+        tickets: list[_Ticket] = []
+        try:
+            self._take(tickets)
+            outcomes = self._log._append_groups([ticket.group for ticket in tickets])
+        except BaseException as error:
+            for ticket in tickets:
+                ticket.outcome = LogUnavailable(str(error) or type(error).__name__)
+            if not isinstance(error, LogError):
+                raise
+            return
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
+            ticket.outcome = outcome
+
+    def _take(self, tickets: list[_Ticket]) -> None:
+        count = 0
+        with self._guard:
+            while self._waiting and (
+                not tickets or count + len(self._waiting[0].group.items) <= self._max_records
+            ):
+                # In this order, so that an interrupt between the two leaves nobody waiting for ever.
+                tickets.append(self._waiting[0])
+                self._waiting.popleft()
+                count += len(tickets[-1].group.items)
+
+
+# ----------------------------------------------------------------------------------------------- checkpoints
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a log's end was at a moment, signed. Kept away from the log, it pins down everything before it.
+
+    `signed_at` is UTC as `now` writes it, `key` the SHA-256 of the raw public key, `signature` Ed25519, in
+    hex.
+    """
+
+    seq: int
+    hash: str
+    signed_at: str
+    key: str
+    signature: str
+
+    def to_json(self) -> str:
+        """The checkpoint as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Checkpoint:
+        """Reads what `to_json` wrote; raises ValueError for anything else."""
+        data = json.loads(text)
+        expected = {field.name for field in fields(cls)}
+        if not isinstance(data, dict) or set(data) != expected:
+            raise ValueError(f"a checkpoint has the members {', '.join(sorted(expected))}")
+        if type(data["seq"]) is not int or not all(isinstance(data[n], str) for n in expected - {"seq"}):
+            raise ValueError("a checkpoint's seq is a whole number, its other members are texts")
+        return cls(**data)
+
+    def _signed(self) -> bytes:
+        return b"".join(map(_item, ("byreport checkpoint 1", self.seq, self.hash, self.signed_at, self.key)))
+
+
+def new_private_key() -> bytes:
+    """A new Ed25519 private key for checkpoints: PKCS #8 PEM, not encrypted."""
+    return Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def public_key_of(private_key: bytes) -> bytes:
+    """The public key (PEM) of a private key (PEM); raises ValueError for what is no Ed25519 key."""
+    return (
+        _private(private_key)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def checkpoint(log: Log, private_key: bytes) -> Checkpoint:
+    """Signs the log's present end with a private key (PEM). It does not verify the log first.
+
+    Raises ValueError for what is no Ed25519 key.
+    """
+    key = _private(private_key)
+    seq, own = log.head()
+    unsigned = Checkpoint(seq, own, now(), _fingerprint(key.public_key()), "")
+    return Checkpoint(seq, own, unsigned.signed_at, unsigned.key, key.sign(unsigned._signed()).hex())
+
+
+def verify_checkpoint(
+    log: Log, checkpoint: Checkpoint, public_key: bytes, chain: Verification | None = None
+) -> Verification:
+    """Verifies the log up to a checkpoint, and that it is the log the checkpoint was made of.
+
+    Besides the breaches of `Log.verify`: "signature" (the checkpoint is not the key's), "removed" (the log
+    ends before it) and "rewritten" (a valid chain, but another one). `chain` is the result of a `Log.verify`
+    just made, to spare a second walk. Raises ValueError for what is no Ed25519 public key (PEM).
+    """
+    key = _public(public_key)
+    if not _signature_holds(checkpoint, key):
+        text = f"the checkpoint at record {checkpoint.seq} is not signed with this key"
+        return Verification(0, 0, GENESIS, Breach(None, None, "signature", text))
+    found = chain if chain is not None else log.verify(last_seq=checkpoint.seq)
+    if found.breach is not None:
+        return found
+    if found.seq < checkpoint.seq:
+        text = f"the log ends at record {found.seq}; at {checkpoint.signed_at} it held {checkpoint.seq}"
+        return replace(found, breach=Breach(found.seq + 1, None, "removed", text))
+    last = next(log.iterate(checkpoint.seq, checkpoint.seq), None)
+    own = last.hash if last else GENESIS
+    if own == checkpoint.hash:
+        return found
+    text = f"record {checkpoint.seq} or one before it was written anew after {checkpoint.signed_at}"
+    decision_id = last.decision_id if last else None
+    return replace(found, breach=Breach(checkpoint.seq, decision_id, "rewritten", text))
+
+
+def _signature_holds(checkpoint: Checkpoint, key: Ed25519PublicKey) -> bool:
+    try:
+        key.verify(bytes.fromhex(checkpoint.signature), checkpoint._signed())
+    except (InvalidSignature, ValueError):
+        return False
+    return checkpoint.key == _fingerprint(key)
+
+
+def _fingerprint(key: Ed25519PublicKey) -> str:
+    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _private(pem: bytes) -> Ed25519PrivateKey:
+    key = serialization.load_pem_private_key(pem, password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("the private key is not an Ed25519 key")
+    return key
+
+
+def _public(pem: bytes) -> Ed25519PublicKey:
+    key = serialization.load_pem_public_key(pem)
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("the public key is not an Ed25519 key")
+    return key
