@@ -1,0 +1,144 @@
+"""A claim line as a billing system sends it: nested JSON, checked against the vocabulary, then flat facts.
+
+The marshmallow schema is generated from the vocabulary. Unknown fields are refused, so that nothing that
+identifies a patient is ever stored by accident; a field that is left out (or null) stays unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields
+
+from byreport.findings import nearest
+from byreport.vocabulary import Fact, ValueError_, Vocabulary, vocabulary
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """One claim line: the payer's path as given, and the known facts by dotted name with their shown values."""
+
+    payer: str
+    facts: Mapping[str, Any]
+
+
+class ClaimError(ValueError):
+    """A claim line that can't be read. `problems` maps each field's dotted name to what is wrong and how to fix it."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(sorted(problems.items()))
+        super().__init__("; ".join(f"{field}: {problem}" for field, problem in self.problems.items()))
+
+
+class FactField(fields.Field[Any]):
+    """A marshmallow field whose values are those of one fact of the vocabulary."""
+
+    def __init__(self, fact: Fact, **settings: Any) -> None:
+        super().__init__(allow_none=not fact.required, required=fact.required, metadata=_described(fact), **settings)
+        self.fact = fact
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        try:
+            shown = self.fact.shown(value)
+        except ValueError_ as error:
+            near = f"; did you mean {error.nearest!r}?" if error.nearest else ""
+            raise ValidationError(f"{error}; expected {error.expected}{near}") from None
+        if self.fact.required and shown == "":
+            raise ValidationError(f"{self.fact.name} is empty; expected {self.fact.expected()}")
+        return shown
+
+
+class _Strict(Schema):
+    class Meta:
+        unknown = RAISE
+
+
+def _described(fact: Fact) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": fact.meaning + (f" ({fact.unit})" if fact.unit else "")}
+    item: dict[str, Any] = {
+        "boolean": {"type": "boolean"},
+        "integer": {"type": "integer", "minimum": -(10**9), "maximum": 10**9},
+        "date": {"type": "string", "format": "date"},
+        "choice": {"type": "string", "enum": list(fact.values or ())},
+        "quantity": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,4})?$", "example": "1"},
+        "amount": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,4})?$", "example": "1250.00"},
+        "ndc": {"type": "string", "example": "67386-0130-51"},
+        "code": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9.]{0,9}$", "example": "J3490"},
+    }.get(fact.type, {"type": "string", "maxLength": 2000})
+    return {**described, **({"type": "array", "items": item, "maxItems": 100} if fact.is_list else item)}
+
+
+@lru_cache(maxsize=4)
+def claim_schema(vocab: Vocabulary | None = None) -> type[Schema]:
+    """The marshmallow schema of a claim line, generated from the vocabulary."""
+    tree: dict[str, Any] = {}
+    for fact in (vocab or vocabulary()).claim_facts():
+        *groups, leaf = fact.name.split(".")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = FactField(fact)
+    tree["payer"] = fields.String(
+        required=True,
+        validate=lambda value: 0 < len(value.strip()) <= 120,
+        metadata={"description": "Path of the payer, for example medicaid/TX, or `medicare` with provider.state", "example": "medicaid/TX"},
+    )
+    return _schema("ClaimLine", tree)
+
+
+def _schema(name: str, tree: Mapping[str, Any]) -> type[Schema]:
+    made = {
+        key: fields.Nested(_schema(name + key.title().replace("_", ""), value), required=key == "line") if isinstance(value, dict) else value
+        for key, value in tree.items()
+    }
+    return type(name, (_Strict,), made)
+
+
+def read(data: Any) -> ClaimLine:
+    """The claim line in a parsed JSON object. Raises ClaimError naming every field at fault."""
+    try:
+        loaded = claim_schema()().load(data)
+    except ValidationError as error:
+        raise ClaimError(dict(_problems(error.normalized_messages(), ""))) from None
+    return ClaimLine(loaded["payer"].strip().strip("/"), flat(loaded))
+
+
+def flat(loaded: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The nested claim as facts by dotted name; null is left out."""
+    facts: dict[str, Any] = {}
+    for key, value in loaded.items():
+        if isinstance(value, Mapping):
+            facts.update(flat(value, f"{prefix}{key}."))
+        elif value is not None and (prefix or key != "payer"):
+            facts[prefix + key] = value
+    return facts
+
+
+def nested(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts by dotted name as the nested object that a claim line is; the reverse of `flat`."""
+    result: dict[str, Any] = {}
+    for name, value in facts.items():
+        *groups, leaf = name.split(".")
+        node = result
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = list(value) if isinstance(value, tuple) else value
+    return result
+
+
+def _problems(messages: Mapping[Any, Any] | list[Any], prefix: str) -> Any:
+    if isinstance(messages, list):
+        yield prefix or "claim", "; ".join(str(message) for message in messages)
+        return
+    for key, value in messages.items():
+        name = f"{prefix}.{key}" if prefix and key != "_schema" else (prefix or str(key))
+        if value == ["Unknown field."]:
+            near = nearest(name, [fact.name for fact in vocabulary().claim_facts()])
+            yield name, "unknown field; a claim line carries nothing else" + (f" (did you mean {near[0]}?)" if near else "")
+        elif value == ["Missing data for required field."]:
+            yield name, "is required"
+        else:
+            yield from _problems(value, name)
