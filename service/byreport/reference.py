@@ -54,8 +54,8 @@ class DrugCode:
 
     ``effective_to`` is the last day; None means none is known. ``end_basis`` says where it comes from:
     ``cms_term_date`` CMS's own field; ``successor:...`` the day before the replacing code starts;
-    ``same_ingredient_starts`` likewise, for a code of the same ingredient; ``listings`` the quarter from which
-    CMS stopped listing it; ``action_year`` only the year is known, and the code ended on or after
+    ``same_ingredient_starts`` likewise, for a code of the same ingredient; ``listings`` the quarter from
+    which CMS stopped listing it; ``action_year`` only the year is known, and the code ended on or after
     ``effective_to`` and by ``effective_to_latest``. ``biologic`` and ``antineoplastic`` are None when nothing
     firm says either way; ``basis`` says what they rest on.
     """
@@ -98,7 +98,11 @@ class DrugCode:
 
 @dataclass(frozen=True, slots=True)
 class DrugFacts:
-    """A drug that policies name, with or without a code: its names and what is known of it."""
+    """What is known of a drug apart from any code.
+
+    ``uncoded_through``: up to this day no HCPCS descriptor names its ingredient, so that it is known to have
+    had no code; None when that was not looked up.
+    """
 
     generic: str
     brands: tuple[str, ...]
@@ -106,6 +110,7 @@ class DrugFacts:
     biologic: bool | None
     antineoplastic: bool | None
     routes: tuple[str, ...]
+    uncoded_through: date | None
     basis: str
     sources: tuple[str, ...]
 
@@ -127,6 +132,7 @@ class DrugMatch:
     biologic: bool | None
     antineoplastic: bool | None
     routes: tuple[str, ...]
+    uncoded_through: date | None
     sources: tuple[str, ...]
 
 
@@ -174,7 +180,7 @@ class CodesInForce:
 
 @dataclass(frozen=True, slots=True)
 class NdcLink:
-    """CMS lists this NDC product (nine digits) under this code in these quarters; code NOC: none of its own."""
+    """CMS lists this NDC product (nine digits) under this code in these quarters. Code NOC: none yet."""
 
     product: str
     code: str
@@ -293,9 +299,16 @@ class Reference:
         aside = tuple(code for code in current if code not in usable)
         if usable:
             return CodesInForce("in_force", tuple(usable), aside, upcoming)
+        status: CodeStatus = "none" if self._surely_none(match, on, upcoming) else "uncertain"
+        return CodesInForce(status, (), aside, upcoming)
+
+    def _surely_none(self, match: DrugMatch, on: date, upcoming: DrugCode | None) -> bool:
+        if on < self.since:
+            return False
+        if not match.codes:
+            return match.uncoded_through is not None and on <= match.uncoded_through
         doubtful = any(code.perhaps_in_force(on) for code in match.codes)
-        covered = self.since <= on and (on <= self.through or upcoming is not None)
-        return CodesInForce("none" if covered and not doubtful else "uncertain", (), aside, upcoming)
+        return not doubtful and (on <= self.through or upcoming is not None)
 
     def by_ndc(self, ndc11: str) -> tuple[NdcLink, ...]:
         """The codes CMS lists for the product of an eleven-digit NDC, latest listed first; () if none."""
@@ -449,6 +462,7 @@ def _drug_facts(row: Row) -> DrugFacts:
         biologic=_flag(row["biologic"]),
         antineoplastic=_flag(row["antineoplastic"]),
         routes=_parts(row["route"]),
+        uncoded_through=_day(row["uncoded_through"]),
         basis=row["basis"],
         sources=_parts(row["source"]),
     )
@@ -526,12 +540,19 @@ def _name_index(codes: Iterable[DrugCode], drugs: Iterable[DrugFacts]) -> dict[s
                 entry = gathered.setdefault(spelling, _Named())
                 entry.kinds.add(kind)
                 entry.codes[code.code] = code
+    unbranded = {
+        generic: {code.code: code for code in entry.codes.values() if not (code.brands or code.maker)}
+        for generic, entry in gathered.items()
+        if "generic" in entry.kinds
+    }
     for facts in drugs:
         for kind, name in _names_of_drug(facts):
             for spelling in _spellings(normal_name(name)):
                 entry = gathered.setdefault(spelling, _Named())
                 entry.kinds.add(kind)
                 entry.facts.append(facts)
+                if kind != "generic" and not entry.codes:
+                    entry.codes.update(unbranded.get(normal_name(facts.generic), {}))
     _lend_facts(gathered)
     return {name: _drug_match(name, entry) for name, entry in gathered.items()}
 
@@ -599,6 +620,7 @@ def _drug_match(name: str, entry: _Named) -> DrugMatch:
         biologic=_agreed(row.biologic for row in rows),
         antineoplastic=_agreed(row.antineoplastic for row in rows),
         routes=_distinct(route for row in rows for route in row.routes),
+        uncoded_through=max((fact.uncoded_through for fact in facts if fact.uncoded_through), default=None),
         sources=_distinct(source for row in rows for source in row.sources),
     )
 
