@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -29,11 +30,13 @@ TABLES = (
     "drugs.csv",
     "noc_codes.csv",
     "ndc.csv",
+    "payment_limits.csv",
     "denial_codes.csv",
     "mac_states.csv",
     "release.csv",
     "sources.csv",
 )
+NO_OWN_CODE = "NOC"
 C_CODE_SETTINGS = frozenset({"hospital_outpatient", "asc"})
 
 Row = dict[str, str]
@@ -120,7 +123,9 @@ class DrugMatch:
     """What one written name stands for.
 
     ``codes`` are all codes ever given to it, in order of their start; several at a time when makers, routes
-    or units have codes of their own. The traits are None unless every row that speaks of them agrees.
+    or units have codes of their own. ``same_ingredient`` are the codes of the same ingredient that are not
+    this brand's or maker's; empty for a generic name, which has them all. The traits are None unless every row
+    that speaks of them agrees.
     """
 
     name: str
@@ -128,6 +133,7 @@ class DrugMatch:
     generics: tuple[str, ...]
     brands: tuple[str, ...]
     codes: tuple[DrugCode, ...]
+    same_ingredient: tuple[DrugCode, ...]
     fda_approval_date: date | None
     biologic: bool | None
     antineoplastic: bool | None
@@ -155,11 +161,14 @@ class CodesInForce:
     or where a code's end is not known to the day; ``unknown_drug`` the tables do not know the drug.
     ``set_aside`` are codes in force that this line cannot use: C-codes outside hospital outpatient
     departments and ambulatory surgical centers or beside a permanent code, and S-codes unless asked for.
-    ``next_code`` is the first code of the drug that starts after the date.
+    ``next_code`` is the first code of the drug that starts after the date. ``same_ingredient`` are codes in
+    force for other brands or makers of the ingredient; where one of them names neither, it may cover this
+    product too, and the status is ``uncertain`` rather than ``none``.
     """
 
     status: CodeStatus
     codes: tuple[DrugCode, ...] = ()
+    same_ingredient: tuple[DrugCode, ...] = ()
     set_aside: tuple[DrugCode, ...] = ()
     next_code: DrugCode | None = None
 
@@ -187,6 +196,23 @@ class NdcLink:
     first_quarter: str
     last_quarter: str
     drug_name: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentLimit:
+    """Medicare's payment limit of one billing unit, in US dollars, for the dates between which it holds.
+
+    ``code`` is NOC for drugs that CMS prices without a code of their own; ``name`` then says which.
+    """
+
+    code: str
+    name: str
+    effective_from: date
+    effective_to: date
+    dosage: str
+    dollars: Decimal
+    notes: str
     sources: tuple[str, ...]
 
 
@@ -259,6 +285,7 @@ class Reference:
     since: date
     fingerprint: str
     _ndc: Mapping[str, tuple[NdcLink, ...]] = field(repr=False)
+    _limits: Mapping[str, tuple[PaymentLimit, ...]] = field(repr=False)
     _denials: Mapping[tuple[str, str], DenialCode] = field(repr=False)
     _macs: Mapping[str, tuple[str, str]] = field(repr=False)
     _sources: Mapping[str, Row] = field(repr=False)
@@ -291,16 +318,16 @@ class Reference:
         match = self.match(drug) if isinstance(drug, str) else drug
         if match is None:
             return CodesInForce("unknown_drug")
-        current = [code for code in match.codes if code.in_force(on)]
-        usable = [code for code in current if not code.temporary and (private_codes or not code.private_only)]
-        if not usable and setting in C_CODE_SETTINGS:
-            usable = [code for code in current if code.temporary]
+        usable, aside = _usable(match.codes, on, setting, private_codes)
         upcoming = next((code for code in match.codes if code.effective_from > on), None)
-        aside = tuple(code for code in current if code not in usable)
+        others, _ = _usable(match.same_ingredient, on, setting, private_codes)
         if usable:
-            return CodesInForce("in_force", tuple(usable), aside, upcoming)
-        status: CodeStatus = "none" if self._surely_none(match, on, upcoming) else "uncertain"
-        return CodesInForce(status, (), aside, upcoming)
+            return CodesInForce("in_force", usable, others, aside, upcoming)
+        covering = any(not (code.brands or code.maker) for code in others)
+        status: CodeStatus = (
+            "none" if not covering and self._surely_none(match, on, upcoming) else "uncertain"
+        )
+        return CodesInForce(status, (), others, aside, upcoming)
 
     def _surely_none(self, match: DrugMatch, on: date, upcoming: DrugCode | None) -> bool:
         if on < self.since:
@@ -313,6 +340,16 @@ class Reference:
     def by_ndc(self, ndc11: str) -> tuple[NdcLink, ...]:
         """The codes CMS lists for the product of an eleven-digit NDC, latest listed first; () if none."""
         return self._ndc.get(ndc11[:9], ())
+
+    def payment_limit(self, code: str, on: date) -> PaymentLimit | None:
+        """Medicare's payment limit of a code on a date of service, or None when no file at hand has one."""
+        return next((limit for limit in self._limits.get(code, ()) if _holds(limit, on)), None)
+
+    def noc_payment_limit(self, name: str, on: date) -> PaymentLimit | None:
+        """CMS's payment limit of a drug without a code of its own, by the name CMS lists, or None."""
+        key = normal_name(name)
+        listed = (limit for limit in self._limits.get(NO_OWN_CODE, ()) if normal_name(limit.name) == key)
+        return next((limit for limit in listed if _holds(limit, on)), None)
 
     def code(self, code: str) -> DrugCode | None:
         """A drug's own HCPCS code, or None."""
@@ -340,6 +377,30 @@ class Reference:
         return [name for name in self._names if "(" not in name]
 
 
+def _usable(
+    codes: tuple[DrugCode, ...], on: date, setting: str, private_codes: bool
+) -> tuple[tuple[DrugCode, ...], tuple[DrugCode, ...]]:
+    """The codes in force on the date, parted into those this line can use and those set aside."""
+    if not codes:
+        return (), ()
+    # Written out rather than calling in_force: this runs for every claim line.
+    current = [
+        code
+        for code in codes
+        if code.effective_from <= on and (code.effective_to is None or on <= code.effective_to)
+    ]
+    usable = [code for code in current if not code.temporary and (private_codes or not code.private_only)]
+    if not usable and setting in C_CODE_SETTINGS:
+        usable = [code for code in current if code.temporary]
+    if len(usable) == len(current):
+        return tuple(usable), ()
+    return tuple(usable), tuple(code for code in current if code not in usable)
+
+
+def _holds(limit: PaymentLimit, on: date) -> bool:
+    return limit.effective_from <= on <= limit.effective_to
+
+
 def _load(overlay: Path | None) -> Reference:
     if overlay is not None and not overlay.is_dir():
         raise FileNotFoundError(f"no directory of reference tables at {overlay}")
@@ -358,6 +419,7 @@ def _load(overlay: Path | None) -> Reference:
         since=date.fromisoformat(release["complete_from"]),
         fingerprint=digest.hexdigest(),
         _ndc=_ndc_index(tables["ndc.csv"]),
+        _limits=_limit_index(tables["payment_limits.csv"]),
         _denials={
             (row["kind"], row["code"]): _row(_denial_code, row, "denial_codes.csv")
             for row in tables["denial_codes.csv"]
@@ -373,6 +435,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "drugs.csv": ("generic",),
     "noc_codes.csv": ("code",),
     "ndc.csv": ("product", "code"),
+    "payment_limits.csv": ("code", "name", "effective_from"),
     "denial_codes.csv": ("kind", "code"),
     "mac_states.csv": ("state",),
     "release.csv": ("table",),
@@ -523,6 +586,33 @@ def _ndc_index(rows: Iterable[Row]) -> dict[str, tuple[NdcLink, ...]]:
     }
 
 
+def _limit_index(rows: Iterable[Row]) -> dict[str, tuple[PaymentLimit, ...]]:
+    limits: dict[str, list[PaymentLimit]] = {}
+    for row in rows:
+        limits.setdefault(row["code"], []).append(_row(_payment_limit, row, "payment_limits.csv"))
+    return {
+        code: tuple(sorted(found, key=lambda limit: limit.effective_from, reverse=True))
+        for code, found in limits.items()
+    }
+
+
+def _payment_limit(row: Row) -> PaymentLimit:
+    try:
+        dollars = Decimal(row["payment_limit"])
+    except InvalidOperation:
+        raise ValueError(f"payment_limit {row['payment_limit']!r} is no amount") from None
+    return PaymentLimit(
+        code=row["code"],
+        name=row["name"],
+        effective_from=date.fromisoformat(row["effective_from"]),
+        effective_to=date.fromisoformat(row["effective_to"]),
+        dosage=row["dosage"],
+        dollars=dollars,
+        notes=row["notes"],
+        sources=_parts(row["source"]),
+    )
+
+
 @dataclass
 class _Named:
     """What is gathered under one name while the index is built."""
@@ -554,7 +644,10 @@ def _name_index(codes: Iterable[DrugCode], drugs: Iterable[DrugFacts]) -> dict[s
                 if kind != "generic" and not entry.codes:
                     entry.codes.update(unbranded.get(normal_name(facts.generic), {}))
     _lend_facts(gathered)
-    return {name: _drug_match(name, entry) for name, entry in gathered.items()}
+    ingredients = {
+        name: tuple(entry.codes.values()) for name, entry in gathered.items() if "generic" in entry.kinds
+    }
+    return {name: _drug_match(name, entry, ingredients) for name, entry in gathered.items()}
 
 
 def _names_of_code(code: DrugCode) -> Iterator[tuple[NameKind, str]]:
@@ -605,8 +698,8 @@ def _lend_facts(gathered: Mapping[str, _Named]) -> None:
             )
 
 
-def _drug_match(name: str, entry: _Named) -> DrugMatch:
-    codes = tuple(sorted(entry.codes.values(), key=lambda code: (code.effective_from, code.code)))
+def _drug_match(name: str, entry: _Named, ingredients: Mapping[str, tuple[DrugCode, ...]]) -> DrugMatch:
+    codes = tuple(sorted(entry.codes.values(), key=_start))
     facts = entry.facts
     order: tuple[NameKind, ...] = ("generic", "brand", "brand_and_generic", "other_name")
     rows: tuple[DrugCode | DrugFacts, ...] = (*codes, *facts)
@@ -616,6 +709,7 @@ def _drug_match(name: str, entry: _Named) -> DrugMatch:
         generics=_distinct(row.generic for row in rows),
         brands=_distinct(brand for row in rows for brand in row.brands),
         codes=codes,
+        same_ingredient=_others_of_ingredient(name, codes, ingredients),
         fda_approval_date=_agreed(fact.fda_approval_date for fact in facts),
         biologic=_agreed(row.biologic for row in rows),
         antineoplastic=_agreed(row.antineoplastic for row in rows),
@@ -623,6 +717,26 @@ def _drug_match(name: str, entry: _Named) -> DrugMatch:
         uncoded_through=max((fact.uncoded_through for fact in facts if fact.uncoded_through), default=None),
         sources=_distinct(source for row in rows for source in row.sources),
     )
+
+
+def _start(code: DrugCode) -> tuple[date, str]:
+    return code.effective_from, code.code
+
+
+def _others_of_ingredient(
+    name: str, codes: tuple[DrugCode, ...], ingredients: Mapping[str, tuple[DrugCode, ...]]
+) -> tuple[DrugCode, ...]:
+    if name in ingredients:
+        return ()
+    mine = {code.code for code in codes}
+    others = {
+        other.code: other
+        for code in codes
+        for generic in (code.generic, *code.other_names)
+        for other in ingredients.get(normal_name(generic), ())
+        if other.code not in mine
+    }
+    return tuple(sorted(others.values(), key=_start))
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
