@@ -17,6 +17,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from byreport import log as log_module
 from byreport.log import Committer, Log, NewRecord, content_hash, now
 
 ARCHIVE = b"ruleset: medicaid/TX\n"
@@ -93,7 +96,11 @@ def acknowledged_before_death(path: str, seed: int, rng: random.Random) -> list[
     return acknowledged
 
 
-def test_no_acknowledged_decision_is_lost_when_the_writer_is_killed(tmp_path: Path) -> None:
+def test_no_acknowledged_decision_is_lost_when_the_writer_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fork server must load the package under test, not another one that may be installed.
+    monkeypatch.setenv("PYTHONPATH", str(Path(log_module.__file__).parents[1]))
     multiprocessing.get_context("forkserver").set_forkserver_preload(["byreport.log"])
     path, rng = str(tmp_path / "log.db"), random.Random(20261002)
     acknowledged: list[tuple[int, str]] = []
