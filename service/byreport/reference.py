@@ -124,8 +124,8 @@ class DrugMatch:
 
     ``codes`` are all codes ever given to it, in order of their start; several at a time when makers, routes
     or units have codes of their own. ``same_ingredient`` are the codes of the same ingredient that are not
-    this brand's or maker's; empty for a generic name, which has them all. The traits are None unless every row
-    that speaks of them agrees.
+    this brand's or maker's; empty for a generic name, which has them all. The traits are None unless every
+    row that speaks of them agrees.
     """
 
     name: str
@@ -405,9 +405,8 @@ def _load(overlay: Path | None) -> Reference:
     if overlay is not None and not overlay.is_dir():
         raise FileNotFoundError(f"no directory of reference tables at {overlay}")
     digest = hashlib.sha256()
-    tables: dict[str, list[Row]] = {}
-    for name in TABLES:
-        tables[name] = _merged(name, overlay, digest)
+    outdated = {"hcpcs.csv", "release.csv"} if overlay is not None and _older_release(overlay) else set()
+    tables = {name: _merged(name, None if name in outdated else overlay, digest) for name in TABLES}
     codes = {row["code"]: _row(_drug_code, row, "hcpcs.csv") for row in tables["hcpcs.csv"]}
     drugs = tuple(_row(_drug_facts, row, "drugs.csv") for row in tables["drugs.csv"])
     release = {row["table"]: row for row in tables["release.csv"]}["hcpcs.csv"]
@@ -430,7 +429,13 @@ def _load(overlay: Path | None) -> Reference:
     )
 
 
-_KEYS: dict[str, tuple[str, ...]] = {
+def _older_release(overlay: Path) -> bool:
+    """Whether the overlay holds a HCPCS release that the bundled tables have since overtaken."""
+    mine = read_table("release.csv", overlay)
+    return bool(mine) and mine[0]["complete_through"] < read_table("release.csv")[0]["complete_through"]
+
+
+KEYS: dict[str, tuple[str, ...]] = {
     "hcpcs.csv": ("code",),
     "drugs.csv": ("generic",),
     "noc_codes.csv": ("code",),
@@ -443,14 +448,25 @@ _KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
+def read_table(name: str, directory: Path | None = None) -> list[Row]:
+    """The rows of a bundled table, or of the table of that name in a directory ([] when it has none)."""
+    if directory is None:
+        return _read(name, _bundled_bytes(name), hashlib.sha256(), f"byreport/data/{name}")
+    path = directory / name
+    return _read(name, path.read_bytes(), hashlib.sha256(), str(path)) if path.is_file() else []
+
+
+def _bundled_bytes(name: str) -> bytes:
+    return resources.files("byreport").joinpath("data", name).read_bytes()
+
+
 def _merged(name: str, overlay: Path | None, digest: Any) -> list[Row]:
     """Rows of the bundled table, replaced and extended by the overlay's rows of the same key."""
-    bundled = resources.files("byreport").joinpath("data", name).read_bytes()
-    rows = _read(name, bundled, digest, f"byreport/data/{name}")
+    rows = _read(name, _bundled_bytes(name), digest, f"byreport/data/{name}")
     path = overlay / name if overlay is not None else None
     if path is None or not path.is_file():
         return rows
-    key = _KEYS[name]
+    key = KEYS[name]
     merged = {tuple(row[part] for part in key): row for row in rows}
     for row in _read(name, path.read_bytes(), digest, str(path)):
         merged[tuple(row[part] for part in key)] = row
