@@ -278,9 +278,9 @@ _MARKS = {ord("®"): None, ord("™"): None, 0x2019: "'", 0x2010: "-", 0x2011: "
 class Reference:
     """All reference tables, read and indexed. Made by `Reference.load`; it does not change afterwards."""
 
-    codes: Mapping[str, DrugCode]
-    drugs: tuple[DrugFacts, ...]
-    noc_codes: Mapping[str, NocCode]
+    codes: Mapping[str, DrugCode] = field(repr=False)
+    drugs: tuple[DrugFacts, ...] = field(repr=False)
+    noc_codes: Mapping[str, NocCode] = field(repr=False)
     through: date
     since: date
     fingerprint: str
