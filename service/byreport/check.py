@@ -35,8 +35,19 @@ def _examples(rules: tuple[Rule, ...]) -> Iterator[Finding]:
         seen.add(name)
         fires = {example.fires for example in rule.examples}
         if fires != {True, False}:
-            lacking = " and ".join(word for value, word in ((True, "one that fires"), (False, "one that does not")) if value not in fires)
-            yield Finding(rule.file, rule.line, 1, "examples", f"{name} lacks an example: {lacking}", expected="examples with fires: true and fires: false")
+            lacking = " and ".join(
+                word
+                for value, word in ((True, "one that fires"), (False, "one that does not"))
+                if value not in fires
+            )
+            yield Finding(
+                rule.file,
+                rule.line,
+                1,
+                "examples",
+                f"{name} lacks an example: {lacking}",
+                expected="examples with fires: true and fires: false",
+            )
 
 
 def _overrides(rules: tuple[Rule, ...]) -> Iterator[Finding]:
@@ -44,7 +55,14 @@ def _overrides(rules: tuple[Rule, ...]) -> Iterator[Finding]:
     for rule in rules:
         for target in rule.overrides:
             if target not in ids:
-                yield Finding(rule.file, rule.line, 1, "override", f"{rule.id} overrides {target!r}, which is no rule of {rule.ruleset}", found=target)
+                yield Finding(
+                    rule.file,
+                    rule.line,
+                    1,
+                    "override",
+                    f"{rule.id} overrides {target!r}, which is no rule of {rule.ruleset}",
+                    found=target,
+                )
 
 
 def _noc_codes(rules: tuple[Rule, ...], reference: Reference) -> Iterator[Finding]:
@@ -54,7 +72,12 @@ def _noc_codes(rules: tuple[Rule, ...], reference: Reference) -> Iterator[Findin
         for conclusion in rule.then:
             code = conclusion.settings.get("code") if conclusion.verb == "use_code" else None
             noc = reference.noc(code) if code else None
-            if noc is None or noc.kind == "ingredient_residual" or rule.effective_to or rule.ruleset == COMMON:
+            if (
+                noc is None
+                or noc.kind == "ingredient_residual"
+                or rule.effective_to
+                or rule.ruleset == COMMON
+            ):
                 continue
             if "drug.specific_code" not in tested and "drug.compounded" not in tested:
                 yield Finding(rule.file, rule.line, 1, "noc-for-ever", f"{rule.id} recommends the NOC code {code} without an end",
@@ -66,7 +89,14 @@ def _circles(rulebook: Rulebook) -> Iterator[Finding]:
     by_id = {rule.id: rule for rule in rulebook.rules()}
     for rule_id in circular:
         rule = by_id[rule_id]
-        yield Finding(rule.file, rule.line, 1, "circle", f"{rule_id} depends on its own conclusions through other rules", expected="conclusions that lead one way")
+        yield Finding(
+            rule.file,
+            rule.line,
+            1,
+            "circle",
+            f"{rule_id} depends on its own conclusions through other rules",
+            expected="conclusions that lead one way",
+        )
 
 
 def _never_concluded(rulebook: Rulebook) -> Iterator[Finding]:
@@ -74,4 +104,11 @@ def _never_concluded(rulebook: Rulebook) -> Iterator[Finding]:
     for rule in rulebook.rules():
         for name in sorted({test.fact for test in tests(rule.when)}):
             if rulebook.vocabulary.facts[name].origin == "concluded" and name not in made:
-                yield Finding(rule.file, rule.line, 1, "never-concluded", f"{rule.id} tests {name}, which no rule concludes", found=name)
+                yield Finding(
+                    rule.file,
+                    rule.line,
+                    1,
+                    "never-concluded",
+                    f"{rule.id} tests {name}, which no rule concludes",
+                    found=name,
+                )

@@ -14,7 +14,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from byreport.findings import nearest
-from byreport.vocabulary import Fact, ValueError_, Vocabulary, vocabulary
+from byreport.vocabulary import MAX_TEXT, Fact, ValueError_, Vocabulary, vocabulary
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class _Strict(Schema):
 
 
 def _described(fact: Fact) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": fact.meaning + (f" ({fact.unit})" if fact.unit else "")}
-    item: dict[str, Any] = {
+    described = {"description": fact.meaning + (f" ({fact.unit})" if fact.unit else "")}
+    shapes: dict[str, dict[str, Any]] = {
         "boolean": {"type": "boolean"},
         "integer": {"type": "integer", "minimum": -(10**9), "maximum": 10**9},
         "date": {"type": "string", "format": "date"},
@@ -67,7 +67,8 @@ def _described(fact: Fact) -> dict[str, Any]:
         "amount": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,4})?$", "example": "1250.00"},
         "ndc": {"type": "string", "example": "67386-0130-51"},
         "code": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9.]{0,9}$", "example": "J3490"},
-    }.get(fact.type, {"type": "string", "maxLength": 2000})
+    }
+    item = shapes.get(fact.type, {"type": "string", "maxLength": MAX_TEXT})
     return {**described, **({"type": "array", "items": item, "maxItems": 100} if fact.is_list else item)}
 
 
@@ -75,6 +76,7 @@ def _described(fact: Fact) -> dict[str, Any]:
 def claim_schema(vocab: Vocabulary | None = None) -> type[Schema]:
     """The marshmallow schema of a claim line, generated from the vocabulary."""
     tree: dict[str, Any] = {}
+    node: dict[str, Any]
     for fact in (vocab or vocabulary()).claim_facts():
         *groups, leaf = fact.name.split(".")
         node = tree
@@ -84,14 +86,19 @@ def claim_schema(vocab: Vocabulary | None = None) -> type[Schema]:
     tree["payer"] = fields.String(
         required=True,
         validate=lambda value: 0 < len(value.strip()) <= 120,
-        metadata={"description": "Path of the payer, for example medicaid/TX, or `medicare` with provider.state", "example": "medicaid/TX"},
+        metadata={
+            "description": "Path of the payer, for example medicaid/TX, or `medicare` with provider.state",
+            "example": "medicaid/TX",
+        },
     )
     return _schema("ClaimLine", tree)
 
 
 def _schema(name: str, tree: Mapping[str, Any]) -> type[Schema]:
     made = {
-        key: fields.Nested(_schema(name + key.title().replace("_", ""), value), required=key == "line") if isinstance(value, dict) else value
+        key: fields.Nested(_schema(name + key.title().replace("_", ""), value), required=key == "line")
+        if isinstance(value, dict)
+        else value
         for key, value in tree.items()
     }
     return type(name, (_Strict,), made)
@@ -102,7 +109,7 @@ def read(data: Any) -> ClaimLine:
     try:
         loaded = claim_schema()().load(data)
     except ValidationError as error:
-        raise ClaimError(dict(_problems(error.normalized_messages(), ""))) from None
+        raise ClaimError(dict(_problems(error.messages_dict, ""))) from None
     return ClaimLine(loaded["payer"].strip().strip("/"), flat(loaded))
 
 
@@ -137,7 +144,10 @@ def _problems(messages: Mapping[Any, Any] | list[Any], prefix: str) -> Any:
         name = f"{prefix}.{key}" if prefix and key != "_schema" else (prefix or str(key))
         if value == ["Unknown field."]:
             near = nearest(name, [fact.name for fact in vocabulary().claim_facts()])
-            yield name, "unknown field; a claim line carries nothing else" + (f" (did you mean {near[0]}?)" if near else "")
+            yield (
+                name,
+                "unknown field; a claim line carries nothing else" + (f" (did you mean {near[0]}?)" if near else ""),
+            )
         elif value == ["Missing data for required field."]:
             yield name, "is required"
         else:

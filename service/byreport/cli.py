@@ -19,7 +19,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How findings are printed.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "json"]), default="text", help="How findings are printed."
+)
 @click.option("--only", default=None, help="Show only findings of files whose path holds this text.")
 def check(directory: Path | None, style: str, only: str | None) -> None:
     """Check a rules tree: shape, names, types, sources, examples, statements. Exit 1 on any error."""
@@ -69,9 +71,14 @@ def coverage(directory: Path | None) -> None:
 
     rows = run(Rulebook.open(directory))
     for row in rows:
-        click.echo(f"{row.payer:40} {row.statements:4} statements, {row.carried_out:4} carried out, {sum(row.no_rule.values()):3} no rule, {len(row.open):3} open, {row.rules:4} rules")
+        click.echo(
+            f"{row.payer:40} {row.statements:4} statements, {row.carried_out:4} carried out, {sum(row.no_rule.values()):3} no rule, {len(row.open):3} open, {row.rules:4} rules"
+        )
     total = sum(row.statements for row in rows)
-    click.echo(f"{'total':40} {total:4} statements, {sum(r.carried_out for r in rows):4} carried out, {sum(sum(r.no_rule.values()) for r in rows):3} no rule, {sum(len(r.open) for r in rows):3} open, {sum(r.rules for r in rows):4} rules")
+    click.echo(
+        f"{'total':40} {total:4} statements, {sum(r.carried_out for r in rows):4} carried out, {sum(sum(r.no_rule.values()) for r in rows):3} no rule, {sum(len(r.open) for r in rows):3} open, {sum(r.rules for r in rows):4} rules"
+    )
+
 
 if __name__ == "__main__":
     main()

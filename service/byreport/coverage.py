@@ -44,7 +44,9 @@ def coverage(rulebook: Rulebook) -> list[PayerCoverage]:
     ]
 
 
-def _payer(path: str, policy: Policy, by_statement: dict[tuple[str, str], list[str]], rules: int) -> PayerCoverage:
+def _payer(
+    path: str, policy: Policy, by_statement: dict[tuple[str, str], list[str]], rules: int
+) -> PayerCoverage:
     counts: Counter[str] = Counter()
     done, open_ = 0, []
     for document, statement in policy.statements():
@@ -54,7 +56,9 @@ def _payer(path: str, policy: Policy, by_statement: dict[tuple[str, str], list[s
             counts[statement.no_rule[0]] += 1
         else:
             open_.append(statement.id)
-    return PayerCoverage(path, policy.name, len(policy.documents), len(policy.statements()), done, counts, tuple(open_), rules)
+    return PayerCoverage(
+        path, policy.name, len(policy.documents), len(policy.statements()), done, counts, tuple(open_), rules
+    )
 
 
 def unaccounted(rulebook: Rulebook) -> Iterator[Finding]:
@@ -66,7 +70,12 @@ def unaccounted(rulebook: Rulebook) -> Iterator[Finding]:
             yield from _statement(policy, document, statement, by_statement)
 
 
-def _statement(policy: Policy | None, document: Document, statement: Statement, by_statement: dict[tuple[str, str], list[str]]) -> Iterator[Finding]:
+def _statement(
+    policy: Policy | None,
+    document: Document,
+    statement: Statement,
+    by_statement: dict[tuple[str, str], list[str]],
+) -> Iterator[Finding]:
     rules = by_statement.get((document.id, statement.id))
     file = policy.file if policy else ""
     if rules is None and statement.no_rule is None:

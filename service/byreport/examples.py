@@ -31,7 +31,9 @@ class Outcome:
         return (self.fired is True) == self.expected
 
     def __str__(self) -> str:
-        said = {True: "fired", False: "did not fire", None: "was undecided (a fact it tests is unknown)"}[self.fired]
+        said = {True: "fired", False: "did not fire", None: "was undecided (a fact it tests is unknown)"}[
+            self.fired
+        ]
         wanted = "should fire" if self.expected else "should not fire"
         return f"{self.file}:{self.line}: example {self.number} of {self.rule} {wanted}, but {said}"
 
@@ -67,7 +69,9 @@ def _run_rule(name: str, rules: list[Rule], reference: Reference) -> Iterator[Ou
             keys[fact] = frozenset() if fact in _LISTS else False
         values = [truth(rule.condition, keys) for rule in wanted]
         fired = True if True in values else None if None in values else False
-        yield Outcome(name, rules[0].file, rules[0].line, number, example.fires, fired if wanted else None, example.note)
+        yield Outcome(
+            name, rules[0].file, rules[0].line, number, example.fires, fired if wanted else None, example.note
+        )
 
 
 def _concluded() -> tuple[frozenset[str], frozenset[str]]:

@@ -6,6 +6,7 @@ disagree the claim's word is kept for the rules and the disagreement becomes a c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +15,10 @@ from typing import Any
 from byreport.claim import ClaimLine
 from byreport.reference import CodesInForce, DrugMatch, Reference
 from byreport.rulebook import UnknownPayer
-from byreport.vocabulary import Key, Vocabulary, vocabulary
+from byreport.vocabulary import Key, Vocabulary, fold, vocabulary
+
+_SUFFIX = re.compile(r"[a-z]-[a-z]{4}\b")
+"""The four letters that end a biological product's nonproprietary name, as in eptinezumab-jjmr."""
 
 GIVEN, REFERENCE, COMPUTED = "claim", "reference", "computed"
 
@@ -46,6 +50,49 @@ class Facts:
     drug_recognised: bool = False
 
 
+def as_json(facts: Facts) -> dict[str, Any]:
+    """The facts as the log stores them: all that a later replay needs, reference data included."""
+    return {
+        "payer": facts.payer,
+        "facts": {name: {"is": _plain(facts.shown[name]), "from": facts.origin[name]} for name in sorted(facts.shown)},
+        "names": sorted(_names(facts)),
+        "disagreements": [[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements],
+        "candidates": list(facts.candidates),
+        "drug_recognised": facts.drug_recognised,
+    }
+
+
+def from_json(stored: Mapping[str, Any], vocab: Vocabulary | None = None) -> Facts:
+    """The facts that `as_json` stored."""
+    words = vocab or vocabulary()
+    shown = {name: _tupled(entry["is"]) for name, entry in stored["facts"].items()}
+    keys = {name: words.facts[name].key(value) for name, value in shown.items()}
+    if stored["names"]:
+        keys["drug.name"] = frozenset(stored["names"])
+    return Facts(
+        stored["payer"],
+        shown,
+        keys,
+        {name: entry["from"] for name, entry in stored["facts"].items()},
+        tuple(Disagreement(*entry) for entry in stored["disagreements"]),
+        tuple(stored["candidates"]),
+        stored["drug_recognised"],
+    )
+
+
+def _names(facts: Facts) -> frozenset[str]:
+    key = facts.keys.get("drug.name")
+    return key if isinstance(key, frozenset) else frozenset()
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def payer_path(line: ClaimLine, reference: Reference) -> str:
     """The payer path of a line: `medicare` or `medicare/XX` is the contractor of the state for the setting.
 
@@ -58,7 +105,10 @@ def payer_path(line: ClaimLine, reference: Reference) -> str:
     dme = line.facts.get("setting") == "dme"
     path = reference.mac_for_state(state, dme) if state else None
     if path is None:
-        raise UnknownPayer(line.payer, ["medicare/TX (a state's contractor)", "medicare/mac/novitas-jh", "medicare with provider.state"])
+        raise UnknownPayer(
+            line.payer,
+            ["medicare/TX (a state's contractor)", "medicare/mac/novitas-jh", "medicare with provider.state"],
+        )
     return path
 
 
@@ -83,12 +133,24 @@ def build(payer: str, given: Mapping[str, Any], reference: Reference, vocab: Voc
     match, recognised = _drug(shown, reference)
     disagreements: list[Disagreement] = []
     if match is not None:
-        known = _known(match, day, str(shown.get("setting", "")), reference, parts[0] != "medicare")
+        if not shown.get("drug.name"):
+            shown["drug.name"] = match.name
+            origin["drug.name"] = REFERENCE
+        known = _known(
+            match,
+            day,
+            str(shown.get("setting", "")),
+            reference,
+            parts[0] != "medicare",
+            shown.get("drug.compounded") is True,
+        )
         disagreements = _merge(shown, origin, known, words)
     if day is not None:
         _arithmetic(shown, compute, day)
     keys = {name: words.facts[name].key(value) for name, value in shown.items()}
     name = shown.get("drug.name")
+    if match is not None:
+        keys["drug.name"] = names_of(match, str(name))
     near = () if recognised or not name else tuple(_label(c.name, c.match) for c in reference.candidates(name))
     return Facts(payer, shown, keys, origin, tuple(disagreements), near, recognised)
 
@@ -104,7 +166,9 @@ def _line(shown: Mapping[str, Any], compute: Any, day: date | None, reference: R
         compute("line.noc_category", noc.category)
     specific = reference.code(code)
     if day is not None and (noc is not None or specific is not None):
-        in_force = (noc.in_force(day) if noc is not None else False) or (specific.in_force(day) if specific is not None else False)
+        in_force = (noc.in_force(day) if noc is not None else False) or (
+            specific.in_force(day) if specific is not None else False
+        )
         compute("line.code_in_force", in_force)
 
 
@@ -117,13 +181,36 @@ def _drug(shown: Mapping[str, Any], reference: Reference) -> tuple[DrugMatch | N
     ndc = shown.get("line.ndc.code")
     if not ndc:
         return None, False
-    matches = [reference.match(reference.codes[link.code].generic) for link in reference.by_ndc(ndc) if link.code in reference.codes]
+    matches = [
+        reference.match(reference.codes[link.code].generic)
+        for link in reference.by_ndc(ndc)
+        if link.code in reference.codes
+    ]
     generics = {match.name for match in matches if match is not None}
     found = matches[0] if len(generics) == 1 else None
     return found, found is not None
 
 
-def _known(match: DrugMatch, day: date | None, setting: str, reference: Reference, private_codes: bool) -> dict[str, tuple[Any, str]]:
+def names_of(match: DrugMatch, given: str) -> frozenset[str]:
+    """Every name that surely means the drug so named: as given, its nonproprietary name, and its brand.
+
+    A nonproprietary name stands for a brand only where it carries a biological product's suffix and one brand
+    is known: other ingredients have brands of different makers, and a rule for one is no rule for another.
+    """
+    names = {fold(given), *(fold(generic) for generic in match.generics)}
+    if len(match.brands) == 1 and all(_SUFFIX.search(generic) for generic in match.generics):
+        names.add(fold(match.brands[0]))
+    return frozenset(names)
+
+
+def _known(
+    match: DrugMatch,
+    day: date | None,
+    setting: str,
+    reference: Reference,
+    private_codes: bool,
+    compounded: bool,
+) -> dict[str, tuple[Any, str]]:
     """What reference data knows of a drug: fact to (shown value, why)."""
     known: dict[str, tuple[Any, str]] = {}
     label = _label(match.name, match)
@@ -138,7 +225,12 @@ def _known(match: DrugMatch, day: date | None, setting: str, reference: Referenc
         if day is not None:
             known["drug.fda_approved"] = (match.fda_approval_date <= day, label)
     if day is not None and setting:
-        codes = reference.codes_for(match, day, setting, private_codes=private_codes)
+        # No product's code describes a compound of it: a compound has no NDC, so product codes may not be used.
+        codes = (
+            CodesInForce("none")
+            if compounded
+            else reference.codes_for(match, day, setting, private_codes=private_codes)
+        )
         known.update(_codes(codes, label))
     return known
 
@@ -151,7 +243,9 @@ def _codes(codes: CodesInForce, label: str) -> dict[str, tuple[Any, str]]:
     return {}
 
 
-def _merge(shown: dict[str, Any], origin: dict[str, str], known: Mapping[str, tuple[Any, str]], words: Vocabulary) -> list[Disagreement]:
+def _merge(
+    shown: dict[str, Any], origin: dict[str, str], known: Mapping[str, tuple[Any, str]], words: Vocabulary
+) -> list[Disagreement]:
     disagreements = []
     for name, (value, label) in known.items():
         fact = words.facts[name]
@@ -160,7 +254,14 @@ def _merge(shown: dict[str, Any], origin: dict[str, str], known: Mapping[str, tu
             origin[name] = REFERENCE
         elif not _agree(fact.key(shown[name]), fact.key(value)):
             said, knows = _text(shown[name]), _text(value)
-            disagreements.append(Disagreement(name, said, knows, f"The claim says {name} is {said}; reference data for {label} says {knows}."))
+            disagreements.append(
+                Disagreement(
+                    name,
+                    said,
+                    knows,
+                    f"The claim says {name} is {said}; reference data for {label} says {knows}.",
+                )
+            )
     return disagreements
 
 

@@ -33,7 +33,17 @@ NO_RULE = {
 
 _FILE_KEYS = {"payer", "name", "documents", "gaps", "note"}
 _DOCUMENT_KEYS = {"id", "title", "publisher", "url", "published", "kind", "authority", "statements", "note"}
-_STATEMENT_KEYS = {"id", "topic", "statement", "where", "confidence", "effective_from", "effective_to", "no_rule", "note"}
+_STATEMENT_KEYS = {
+    "id",
+    "topic",
+    "statement",
+    "where",
+    "confidence",
+    "effective_from",
+    "effective_to",
+    "no_rule",
+    "note",
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,9 @@ def build(file: yamlfile.Document) -> tuple[Policy | None, yamlfile.Document]:
             file.add(("documents", index, "id"), "duplicate-id", f"the document {document.id!r} stands twice")
         documents[document.id] = document
     gaps = tuple(" ".join(str(gap).split()) for gap in _list(file, ("gaps",), file.data.get("gaps")))
-    return Policy(file.data["payer"], str(file.data.get("name") or file.data["payer"]), documents, gaps, file.file), file
+    return Policy(
+        file.data["payer"], str(file.data.get("name") or file.data["payer"]), documents, gaps, file.file
+    ), file
 
 
 def merged(first: Policy, second: Policy) -> Policy:
@@ -138,7 +150,11 @@ def _document(file: yamlfile.Document, path: yamlfile.Path_, entry: Any, seen: s
         if statement is None:
             continue
         if statement.id in seen:
-            file.add((*path, "statements", index, "id"), "duplicate-id", f"the statement {statement.id!r} stands twice")
+            file.add(
+                (*path, "statements", index, "id"),
+                "duplicate-id",
+                f"the statement {statement.id!r} stands twice",
+            )
         seen.add(statement.id)
         statements[statement.id] = statement
     return Document(
@@ -174,7 +190,9 @@ def _statement(file: yamlfile.Document, path: yamlfile.Path_, entry: Any) -> Sta
     )
 
 
-def _no_rule(file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _no_rule(
+    file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any]
+) -> tuple[str, str] | None:
     value = entry.get("no_rule")
     if value is None:
         return None
@@ -194,15 +212,31 @@ def _list(file: yamlfile.Document, path: yamlfile.Path_, value: Any) -> list[Any
     return value
 
 
-def _keys(file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any], allowed: set[str], required: tuple[str, ...]) -> None:
+def _keys(
+    file: yamlfile.Document,
+    path: yamlfile.Path_,
+    entry: Mapping[str, Any],
+    allowed: set[str],
+    required: tuple[str, ...],
+) -> None:
     for key in entry:
         if key not in allowed:
-            file.add((*path, key, ""), "unknown-key", f"unknown key {key!r}", expected=", ".join(sorted(allowed)))
+            file.add(
+                (*path, key, ""), "unknown-key", f"unknown key {key!r}", expected=", ".join(sorted(allowed))
+            )
     for key in required:
         if entry.get(key) in (None, ""):
             file.add(path, "missing-key", f"{key} is missing", expected=key)
 
 
-def _one_of(file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> None:
+def _one_of(
+    file: yamlfile.Document,
+    path: yamlfile.Path_,
+    entry: Mapping[str, Any],
+    key: str,
+    allowed: tuple[str, ...],
+) -> None:
     if key in entry and entry[key] not in allowed:
-        file.add((*path, key), "value", f"{entry[key]!r} is no {key}", expected="one of " + ", ".join(allowed))
+        file.add(
+            (*path, key), "value", f"{entry[key]!r} is no {key}", expected="one of " + ", ".join(allowed)
+        )

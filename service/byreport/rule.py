@@ -12,7 +12,18 @@ from typing import Any, Union
 
 from byreport.vocabulary import Key
 
-OPERATORS = ("equals", "one_of", "at_least", "below", "before", "on_or_after", "matches", "present", "missing", "unknown")
+OPERATORS = (
+    "equals",
+    "one_of",
+    "at_least",
+    "below",
+    "before",
+    "on_or_after",
+    "matches",
+    "present",
+    "missing",
+    "unknown",
+)
 
 SINGLE_PARTS = ("not_billable", "code", "prior_authorization", "pricing", "units")
 """The parts of a decision that have one value: here the nearer ruleset overrides the farther."""

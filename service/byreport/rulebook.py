@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from byreport import policy, rulefile, yamlfile
@@ -19,6 +20,7 @@ from byreport.findings import Finding, RulebookError, nearest
 from byreport.policy import Policy
 from byreport.resources import bundled
 from byreport.rule import Rule, Source
+from byreport.strata import strata
 from byreport.vocabulary import Vocabulary, vocabulary
 
 COMMON = "common"
@@ -35,15 +37,28 @@ class UnknownPayer(LookupError):
         self.near = near
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PayerRules:
-    """What applies to one payer: its chain of rulesets (farthest first) and all rules in that order."""
+    """What applies to one payer: its chain of rulesets (farthest first) and all rules in that order.
+
+    `depth` maps a ruleset to its place in the chain: the higher, the nearer to the payer.
+    """
 
     payer: str
     name: str
     chain: tuple[str, ...]
     rules: tuple[Rule, ...]
-    depth: Mapping[str, int] = field(hash=False, default_factory=dict)
+    depth: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def strata(self) -> tuple[list[list[Rule]], list[str]]:
+        """The rules in strata, and those left out because they depend on each other in a circle."""
+        return strata(self.rules)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Rule]:
+        """The rules by id."""
+        return {rule.id: rule for rule in self.rules}
 
 
 class Rulebook:
@@ -52,15 +67,13 @@ class Rulebook:
     `archive()` gives the bytes from which `Rulebook.from_archive` makes the same rulebook again.
     """
 
-    def __init__(self, files: Mapping[str, bytes], vocabulary_: Vocabulary | None = None, origin: str = "") -> None:
+    def __init__(
+        self, files: Mapping[str, bytes], vocabulary_: Vocabulary | None = None, origin: str = ""
+    ) -> None:
         self.files = dict(sorted(files.items()))
         self.vocabulary = vocabulary_ or vocabulary()
         self.origin = origin
-        digest = hashlib.sha256()
-        for name, data in self.files.items():
-            digest.update(f"{len(name)}:{name}:{len(data)}:".encode())
-            digest.update(data)
-        self.hash = f"sha256:{digest.hexdigest()}"
+        self.hash = f"sha256:{hashlib.sha256(self.archive()).hexdigest()}"
         self._lock = threading.RLock()
         self._policies: dict[str, Policy | None] = {}
         self._rulesets: dict[str, tuple[Rule, ...]] = {}
@@ -77,15 +90,26 @@ class Rulebook:
         files = {**_files("rules", rules), **_files("policy_docs", documents)}
         if not any(name.startswith("rules/") for name in files):
             place = str(directory or rules)
-            raise RulebookError([Finding(place, 0, 0, "no-rules", "no rule file is there", expected="a directory with rules/**.yaml")])
+            raise RulebookError(
+                [
+                    Finding(
+                        place,
+                        0,
+                        0,
+                        "no-rules",
+                        "no rule file is there",
+                        expected="a directory with rules/**.yaml",
+                    )
+                ]
+            )
         return cls(files, origin=str(directory or "bundled"))
 
     def archive(self) -> bytes:
-        """All files as a zip archive, the same bytes for the same content."""
+        """All files as a zip archive: the same bytes for the same content, so nothing in it is compressed."""
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, data in self.files.items():
-                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
         return buffer.getvalue()
 
     @classmethod
@@ -148,7 +172,9 @@ class Rulebook:
         if faults:
             raise RulebookError(faults)
         policy_ = self.policy(payer)
-        result = PayerRules(payer, policy_.name if policy_ else payer, chain, rules, {step: i for i, step in enumerate(chain)})
+        result = PayerRules(
+            payer, policy_.name if policy_ else payer, chain, rules, {step: i for i, step in enumerate(chain)}
+        )
         with self._lock:
             self._payers[payer] = result
         return result
@@ -182,7 +208,11 @@ class Rulebook:
     # --- reading -------------------------------------------------------------------------------------------------
 
     def _documents(self, root: str, path: str) -> list[yamlfile.Document]:
-        return [yamlfile.parse(data, name) for name, data in self.files.items() if name.startswith(root + "/") and _owner(name) == path]
+        return [
+            yamlfile.parse(data, name)
+            for name, data in self.files.items()
+            if name.startswith(root + "/") and _owner(name) == path
+        ]
 
     def _read_policy(self, path: str) -> Policy | None:
         result: Policy | None = None
@@ -191,7 +221,13 @@ class Rulebook:
                 continue
             read, file = policy.build(yamlfile.parse(data, name))
             if read is not None and read.payer != path:
-                file.add(("payer",), "payer", f"the file stands in the place of {path!r}", found=read.payer, expected=path)
+                file.add(
+                    ("payer",),
+                    "payer",
+                    f"the file stands in the place of {path!r}",
+                    found=read.payer,
+                    expected=path,
+                )
             self._faults.setdefault(path, []).extend(file.findings)
             if read is not None:
                 result = read if result is None else policy.merged(result, read)
@@ -200,10 +236,18 @@ class Rulebook:
     def _read_ruleset(self, path: str) -> tuple[Rule, ...]:
         rules: list[Rule] = []
         for file in self._documents("rules", path):
-            built = rulefile.build(file, self.vocabulary, lambda d, s, payer: self._source(payer or path, d, s))
+            built = rulefile.build(
+                file, self.vocabulary, lambda d, s, payer: self._source(payer or path, d, s)
+            )
             if built is not None:
                 if built.path != path:
-                    file.add(("ruleset",), "ruleset", "the ruleset does not fit the file's place in the tree", found=built.path, expected=path)
+                    file.add(
+                        ("ruleset",),
+                        "ruleset",
+                        "the ruleset does not fit the file's place in the tree",
+                        found=built.path,
+                        expected=path,
+                    )
                 rules.extend(built.rules)
             self._faults.setdefault(path, []).extend(dict.fromkeys(file.findings))
         return tuple(sorted(rules, key=lambda rule: rule.id))

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from byreport import yamlfile
+from byreport.dnf import MAX_ALTERNATIVES, TooManyAlternatives, conjunctions
 from byreport.findings import nearest
 from byreport.rule import OPERATORS, All, Any_, Conclusion, Condition, Example, Not, Rule, Source, Test
 from byreport.verbs import VerbError, conclusions
@@ -59,7 +60,9 @@ def build(file: yamlfile.Document, vocabulary: Vocabulary, sources: SourceLookup
     return Ruleset(data["ruleset"], str(data.get("title") or data["ruleset"]), tuple(rules), file.file)
 
 
-def _unknown_keys(file: yamlfile.Document, path: yamlfile.Path_, data: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+def _unknown_keys(
+    file: yamlfile.Document, path: yamlfile.Path_, data: Mapping[str, Any], allowed: tuple[str, ...]
+) -> None:
     for key in data:
         if key not in allowed:
             close = nearest(key, allowed)
@@ -70,7 +73,9 @@ def _unknown_keys(file: yamlfile.Document, path: yamlfile.Path_, data: Mapping[s
 class _Reader:
     """Builds the rules of one file."""
 
-    def __init__(self, file: yamlfile.Document, vocabulary: Vocabulary, sources: SourceLookup, ruleset: str) -> None:
+    def __init__(
+        self, file: yamlfile.Document, vocabulary: Vocabulary, sources: SourceLookup, ruleset: str
+    ) -> None:
         self.file = file
         self.vocabulary = vocabulary
         self.sources = sources
@@ -102,7 +107,7 @@ class _Reader:
         if not isinstance(rows, list) or not rows:
             self.file.add((*path, "rows"), "table", "`rows` has to be a list with at least one row")
             return
-        used = set(_columns(entry.get("when"))) | set(_columns(entry.get("then"))) | set(_columns(entry.get("title")))
+        used = {column for key in ("when", "then", "title", "source") for column in _columns(entry.get(key))}
         seen: dict[str, int] = {}
         for index, row in enumerate(rows):
             place = (*path, "rows", index)
@@ -115,7 +120,12 @@ class _Reader:
                     self.file.add((*place, column, ""), "table", f"no `${column}` stands in the rule", found=column,
                                   expected=", ".join(sorted(used)), nearest=close[0] if close else None)  # fmt: skip
             for column in sorted(used - set(row)):
-                self.file.add(place, "table", f"the row has no column {column!r}", expected=f"{column}: …, or `{column}: any` to leave its test out")
+                self.file.add(
+                    place,
+                    "table",
+                    f"the row has no column {column!r}",
+                    expected=f"{column}: …, or `{column}: any` to leave its test out",
+                )
             if used - set(row):
                 continue
             label = str(row.get("row") or next(iter(row.values())))
@@ -129,13 +139,31 @@ class _Reader:
             if rule:
                 yield rule
 
-    def rule(self, path: yamlfile.Path_, entry: Mapping[str, Any], row: Mapping[str, Any], named: tuple[str, yamlfile.Path_] | None) -> Rule | None:
+    def rule(
+        self,
+        path: yamlfile.Path_,
+        entry: Mapping[str, Any],
+        row: Mapping[str, Any],
+        named: tuple[str, yamlfile.Path_] | None,
+    ) -> Rule | None:
         before = len(self.file.findings)
         place = named[1] if named else path
-        effective_from, effective_to = self.effective(*(((*place, "effective"), row["effective"]) if "effective" in row else ((*path, "effective"), entry.get("effective"))))
+        effective_from, effective_to = self.effective(
+            *(
+                ((*place, "effective"), row["effective"])
+                if "effective" in row
+                else ((*path, "effective"), entry.get("effective"))
+            )
+        )
         when = self.condition((*path, "when"), entry.get("when", {}), row, place)
+        if when is not None:
+            self.fit_for_engine((*path, "when"), when)
         then = tuple(self.then((*path, "then"), entry.get("then"), row, place))
-        given_source = ((*place, "source"), row["source"]) if "source" in row else ((*path, "source"), entry.get("source"))
+        given_source = (
+            ((*place, "source"), row["source"])
+            if "source" in row
+            else ((*path, "source"), _filled(entry.get("source"), row))
+        )
         cited = self.cited(*given_source)
         first = named is None or named[1][-1] == 0
         examples = self.examples((*path, "examples"), entry.get("examples"), row) if first or named else ()
@@ -163,30 +191,58 @@ class _Reader:
         if value is None:
             return None, None
         if not isinstance(value, dict) or set(value) - {"from", "to"}:
-            self.file.add(path, "effective", "`effective` holds from, to or both", expected="{from: 2025-06-01, to: 2026-05-31}")
+            self.file.add(
+                path,
+                "effective",
+                "`effective` holds from, to or both",
+                expected="{from: 2025-06-01, to: 2026-05-31}",
+            )
             return None, None
         bounds: dict[str, str | None] = {}
         for end in ("from", "to"):
             bound = value.get(end)
             if bound is not None and not _is_date(bound):
-                self.file.add((*path, end), "effective", f"{bound!r} is no date", found=str(bound), expected="YYYY-MM-DD")
+                self.file.add(
+                    (*path, end),
+                    "effective",
+                    f"{bound!r} is no date",
+                    found=str(bound),
+                    expected="YYYY-MM-DD",
+                )
                 bound = None
             bounds[end] = bound
         if bounds["from"] and bounds["to"] and bounds["from"] > bounds["to"]:
-            self.file.add(path, "effective", "the rule ends before it starts", found=f"{bounds['from']} to {bounds['to']}", expected="from on or before to")
+            self.file.add(
+                path,
+                "effective",
+                "the rule ends before it starts",
+                found=f"{bounds['from']} to {bounds['to']}",
+                expected="from on or before to",
+            )
         return bounds["from"], bounds["to"]
 
     # --- conditions ------------------------------------------------------------------------------------------
 
-    def condition(self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_, depth: int = 0) -> Condition | None:
+    def condition(
+        self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_, depth: int = 0
+    ) -> Condition | None:
         if depth > MAX_NESTING:
             self.file.add(path, "condition", f"nested deeper than {MAX_NESTING} levels")
             return None
         if isinstance(value, list):
-            items = [self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)]
+            items = [
+                self.condition((*path, index), item, row, place, depth + 1)
+                for index, item in enumerate(value)
+            ]
             return All(tuple(item for item in items if item is not None))
         if not isinstance(value, dict):
-            self.file.add(path, "condition", "a condition is a mapping of facts to tests", found=str(value)[:60], expected="for example {line.code: J3490}")
+            self.file.add(
+                path,
+                "condition",
+                "a condition is a mapping of facts to tests",
+                found=str(value)[:60],
+                expected="for example {line.code: J3490}",
+            )
             return None
         items = []
         for key, entry in value.items():
@@ -196,19 +252,57 @@ class _Reader:
             elif key in ("any", "all"):
                 items.append(self.group(key, (*path, key), entry, row, place, depth + 1))
             else:
-                items.extend(self.tests(path, key, entry, row, place))
+                items.extend(self.tests(path, _fact_name(key, row), entry, row, place))
         kept = tuple(item for item in items if item is not None)
         return kept[0] if len(kept) == 1 else All(kept)
 
-    def group(self, word: str, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_, depth: int) -> Condition | None:
+    def fit_for_engine(self, path: yamlfile.Path_, condition: Condition) -> None:
+        try:
+            literals = {literal for conjunction in conjunctions(condition) for literal in conjunction}
+        except TooManyAlternatives:
+            self.file.add(
+                path,
+                "condition",
+                f"`any` and `not` multiply to more than {MAX_ALTERNATIVES} alternatives",
+                expected="several rules, or a table",
+            )
+            return
+        for test, wanted in literals:
+            if not wanted and self.vocabulary.facts[test.fact].origin == "concluded":
+                self.file.add(
+                    path,
+                    "condition",
+                    f"{test.fact} is concluded by rules and can't stand under `not`",
+                    found=test.shown,
+                    expected="a test that it holds",
+                )
+
+    def group(
+        self,
+        word: str,
+        path: yamlfile.Path_,
+        value: Any,
+        row: Mapping[str, Any],
+        place: yamlfile.Path_,
+        depth: int,
+    ) -> Condition | None:
         if not isinstance(value, list) or not value:
-            self.file.add(path, "condition", f"`{word}` holds a list of conditions", expected=f"{word}: [{{line.code: J3490}}, {{drug.biologic: true}}]")
+            self.file.add(
+                path,
+                "condition",
+                f"`{word}` holds a list of conditions",
+                expected=f"{word}: [{{line.code: J3490}}, {{drug.biologic: true}}]",
+            )
             return None
-        items = [self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)]
+        items = [
+            self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)
+        ]
         kept = tuple(item for item in items if item is not None)
         return Any_(kept) if word == "any" else All(kept)
 
-    def tests(self, path: yamlfile.Path_, name: str, value: Any, row: Mapping[str, Any], place: yamlfile.Path_) -> Iterator[Test]:
+    def tests(
+        self, path: yamlfile.Path_, name: str, value: Any, row: Mapping[str, Any], place: yamlfile.Path_
+    ) -> Iterator[Test]:
         fact = self.vocabulary.facts.get(name)
         if fact is None:
             self.file.add((*path, name, ""), "unknown-fact", f"unknown fact {name!r}", found=name, expected="a fact of schemas/vocabulary.yaml, or any, all, not",
@@ -222,17 +316,44 @@ class _Reader:
             if test is not None:
                 yield test
 
-    def test(self, path: yamlfile.Path_, fact: Fact, operator: str, constant: Any, row: Mapping[str, Any], place: yamlfile.Path_) -> Test | None:
+    def test(
+        self,
+        path: yamlfile.Path_,
+        fact: Fact,
+        operator: str,
+        constant: Any,
+        row: Mapping[str, Any],
+        place: yamlfile.Path_,
+    ) -> Test | None:
         if operator not in OPERATORS:
             close = nearest(operator, OPERATORS)
-            self.file.add((*path, operator, ""), "operator", f"unknown test {operator!r}", found=operator, expected=", ".join(OPERATORS), nearest=close[0] if close else None)
+            self.file.add(
+                (*path, operator, ""),
+                "operator",
+                f"unknown test {operator!r}",
+                found=operator,
+                expected=", ".join(OPERATORS),
+                nearest=close[0] if close else None,
+            )
             return None
         if fact.origin == "concluded" and operator not in ("equals", "one_of"):
-            self.file.add((*path, operator, ""), "operator", f"{fact.name} is concluded by rules; test it by value", found=operator, expected="equals or one_of")
+            self.file.add(
+                (*path, operator, ""),
+                "operator",
+                f"{fact.name} is concluded by rules; test it by value",
+                found=operator,
+                expected="equals or one_of",
+            )
             return None
         if operator in ("present", "missing", "unknown"):
             if constant is not True:
-                self.file.add((*path, operator), "operator", f"`{operator}` takes true", found=str(constant), expected=f"{operator}: true, or `not:` around it")
+                self.file.add(
+                    (*path, operator),
+                    "operator",
+                    f"`{operator}` takes true",
+                    found=str(constant),
+                    expected=f"{operator}: true, or `not:` around it",
+                )
                 return None
             return Test(fact.name, operator, None, f"{fact.name} {operator}")
         where = path
@@ -258,31 +379,69 @@ class _Reader:
             return self.matches(path, fact, constant)
         many = operator == "one_of"
         if many and (not isinstance(constant, list) or not constant):
-            self.file.add(path, "type", "`one_of` takes a list", found=str(constant)[:60], expected="a list of " + fact.expected())
+            self.file.add(
+                path,
+                "type",
+                "`one_of` takes a list",
+                found=str(constant)[:60],
+                expected="a list of " + fact.expected(),
+            )
             return None
         if not many and isinstance(constant, list):
-            self.file.add(path, "type", f"{fact.name} is compared with one value", found=str(constant)[:60], expected="one_of: […] for several")
+            self.file.add(
+                path,
+                "type",
+                f"{fact.name} is compared with one value",
+                found=str(constant)[:60],
+                expected="one_of: […] for several",
+            )
             return None
         keys = []
         for item in constant if many else [constant]:
             try:
                 keys.append(fact.constant(item))
             except ValueError_ as error:
-                self.file.add(path, "type", str(error), found=str(item)[:60], expected=error.expected, nearest=error.nearest)
+                self.file.add(
+                    path,
+                    "type",
+                    str(error),
+                    found=str(item)[:60],
+                    expected=error.expected,
+                    nearest=error.nearest,
+                )
         if len(keys) != (len(constant) if many else 1):
             return None
         if many:
-            return Test(fact.name, "one_of", tuple(dict.fromkeys(keys)), f"{fact.name} is one of {_listed(constant)}")
-        words = {"equals": "is", "at_least": "at least", "below": "below", "before": "before", "on_or_after": "on or after"}
+            return Test(
+                fact.name, "one_of", tuple(dict.fromkeys(keys)), f"{fact.name} is one of {_listed(constant)}"
+            )
+        words = {
+            "equals": "is",
+            "at_least": "at least",
+            "below": "below",
+            "before": "before",
+            "on_or_after": "on or after",
+        }
         verb = "has" if fact.is_list else words[operator]
         return Test(fact.name, operator, keys[0], f"{fact.name} {verb} {_text(constant)}")
 
     def matches(self, path: yamlfile.Path_, fact: Fact, constant: Any) -> Test | None:
         if fact.type not in ("text", "code", "ndc") or not isinstance(constant, str):
-            self.file.add(path, "type", f"`matches` does not fit {fact.name}, which is {fact.type}", expected="a pattern, on text, codes or NDCs")
+            self.file.add(
+                path,
+                "type",
+                f"`matches` does not fit {fact.name}, which is {fact.type}",
+                expected="a pattern, on text, codes or NDCs",
+            )
             return None
         if len(constant) > 300 or _NESTED_REPEAT.search(constant):
-            self.file.add(path, "pattern", "the pattern is too long or could take for ever", found=constant[:60], expected="at most 300 characters; no repeated repeats, no back references, no look-around")
+            self.file.add(
+                path,
+                "pattern",
+                "the pattern is too long or could take for ever",
+                found=constant[:60],
+                expected="at most 300 characters; no repeated repeats, no back references, no look-around",
+            )
             return None
         try:
             re.compile(constant)
@@ -293,14 +452,22 @@ class _Reader:
 
     # --- conclusions, sources, examples ------------------------------------------------------------------------
 
-    def then(self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_) -> Iterator[Conclusion]:
+    def then(
+        self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_
+    ) -> Iterator[Conclusion]:
         if not isinstance(value, list):
             if value is not None:
                 self.file.add(path, "then", "`then` is a list of verbs", expected="- use_code: J3590")
             return
         for index, entry in enumerate(value):
             if not isinstance(entry, dict) or len(entry) != 1:
-                self.file.add((*path, index), "then", "each entry of `then` is one verb with its settings", found=str(entry)[:60], expected="- prior_authorization: required")
+                self.file.add(
+                    (*path, index),
+                    "then",
+                    "each entry of `then` is one verb with its settings",
+                    found=str(entry)[:60],
+                    expected="- prior_authorization: required",
+                )
                 continue
             (verb, settings), *_ = entry.items()
             filled = _filled(settings, row)
@@ -312,7 +479,14 @@ class _Reader:
                 target = (*path, index, verb, error.key) if error.key else (*path, index, verb)
                 if row and list(_columns(settings)):
                     target = place
-                self.file.add(target, "then", str(error), found=str(filled)[:80], expected=error.expected, nearest=error.nearest)
+                self.file.add(
+                    target,
+                    "then",
+                    str(error),
+                    found=str(filled)[:80],
+                    expected=error.expected,
+                    nearest=error.nearest,
+                )
 
     def cited(self, path: yamlfile.Path_, value: Any) -> tuple[Source, ...]:
         result = []
@@ -320,8 +494,18 @@ class _Reader:
             place = (*path, index) if isinstance(value, list) else path
             if value is None:
                 continue
-            if not isinstance(entry, dict) or not {"document", "statement"} <= set(entry) or set(entry) - {"document", "statement", "payer"}:
-                self.file.add(place, "source", "a source names a document and a statement", found=str(entry)[:60], expected="{document: id, statement: id}, and payer where it is another's")
+            if (
+                not isinstance(entry, dict)
+                or not {"document", "statement"} <= set(entry)
+                or set(entry) - {"document", "statement", "payer"}
+            ):
+                self.file.add(
+                    place,
+                    "source",
+                    "a source names a document and a statement",
+                    found=str(entry)[:60],
+                    expected="{document: id, statement: id}, and payer where it is another's",
+                )
                 continue
             source = self.sources(str(entry["document"]), str(entry["statement"]), entry.get("payer"))
             if source is None:
@@ -343,21 +527,47 @@ class _Reader:
         result = []
         for index, entry in enumerate(value if isinstance(value, list) else []):
             place = (*path, index)
-            if not isinstance(entry, dict) or not isinstance(entry.get("given"), dict) or not isinstance(entry.get("fires"), bool):
-                self.file.add(place, "example", "an example has `given` (facts) and `fires` (true or false)", expected="{given: {line.code: J3490}, fires: true}")
+            if (
+                not isinstance(entry, dict)
+                or not isinstance(entry.get("given"), dict)
+                or not isinstance(entry.get("fires"), bool)
+            ):
+                self.file.add(
+                    place,
+                    "example",
+                    "an example has `given` (facts) and `fires` (true or false)",
+                    expected="{given: {line.code: J3490}, fires: true}",
+                )
                 continue
             _unknown_keys(self.file, place, entry, ("given", "fires", "row", "note"))
             given = {}
             for name, shown in entry["given"].items():
                 fact = self.vocabulary.facts.get(name)
                 if fact is None:
-                    self.file.add((*place, "given", name, ""), "unknown-fact", f"unknown fact {name!r}", found=name, nearest=self.vocabulary.nearest(name))
+                    self.file.add(
+                        (*place, "given", name, ""),
+                        "unknown-fact",
+                        f"unknown fact {name!r}",
+                        found=name,
+                        nearest=self.vocabulary.nearest(name),
+                    )
                     continue
                 try:
-                    given[name] = fact.shown([] if shown is None and fact.is_list else "" if shown is None else shown)
+                    given[name] = fact.shown(
+                        [] if shown is None and fact.is_list else "" if shown is None else shown
+                    )
                 except ValueError_ as error:
-                    self.file.add((*place, "given", name), "type", str(error), found=str(shown)[:60], expected=error.expected, nearest=error.nearest)
-            row_name = re.sub(r"[^a-z0-9]+", "-", fold(str(entry["row"]))).strip("-") if "row" in entry else None
+                    self.file.add(
+                        (*place, "given", name),
+                        "type",
+                        str(error),
+                        found=str(shown)[:60],
+                        expected=error.expected,
+                        nearest=error.nearest,
+                    )
+            row_name = (
+                re.sub(r"[^a-z0-9]+", "-", fold(str(entry["row"]))).strip("-") if "row" in entry else None
+            )
             result.append(Example(given, entry["fires"], row_name, entry.get("note")))
         return tuple(result)
 
@@ -381,6 +591,12 @@ def _filled(value: Any, row: Mapping[str, Any]) -> Any:
     return value
 
 
+def _fact_name(key: str, row: Mapping[str, Any]) -> str:
+    """A key of a condition; in a table it may be a column that names the fact."""
+    column = _COLUMN.fullmatch(key)
+    return str(row.get(column[1], key)) if column else key
+
+
 def _columns(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield from _COLUMN.findall(value)
@@ -388,7 +604,8 @@ def _columns(value: Any) -> Iterator[str]:
         for item in value:
             yield from _columns(item)
     elif isinstance(value, dict):
-        for item in value.values():
+        for key, item in value.items():
+            yield from _columns(key)
             yield from _columns(item)
 
 

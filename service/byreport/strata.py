@@ -29,7 +29,8 @@ def strata(rules: Iterable[Rule]) -> tuple[list[list[Rule]], list[str]]:
     all_rules = list(rules)
     made_by = producers(all_rules)
     needs: Mapping[str, set[str]] = {
-        rule.id: {producer for fact in rule.facts() for producer in made_by.get(fact, ())} for rule in all_rules
+        rule.id: {producer for fact in rule.facts() for producer in made_by.get(fact, ())}
+        for rule in all_rules
     }
     level: dict[str, int] = {}
     waiting = {rule.id for rule in all_rules}

@@ -116,12 +116,16 @@ VERBS: Mapping[str, Verb] = {
             "days": Setting("days", "Days after the date of service"),
             "months": Setting("days", "Months after the date of service"),
             "years": Setting("days", "Years after the date of service"),
-            "from": Setting("list:deadline_from", "What the count starts from; the date of service when left out"),
+            "from": Setting(
+                "list:deadline_from", "What the count starts from; the date of service when left out"
+            ),
             "note": _NOTE,
         },
     ),
     "caution": Verb(
-        "Something the payer's policy says to watch", {"text": Setting("text", "What", required=True)}, short="text"
+        "Something the payer's policy says to watch",
+        {"text": Setting("text", "What", required=True)},
+        short="text",
     ),
 }
 
@@ -129,7 +133,9 @@ VERBS: Mapping[str, Verb] = {
 class VerbError(ValueError):
     """A conclusion that does not fit its verb. `key` is the setting at fault, None for the whole."""
 
-    def __init__(self, message: str, key: str | None = None, expected: str | None = None, nearest: str | None = None) -> None:
+    def __init__(
+        self, message: str, key: str | None = None, expected: str | None = None, nearest: str | None = None
+    ) -> None:
         super().__init__(message)
         self.key = key
         self.expected = expected
@@ -140,7 +146,9 @@ def conclusions(verb: str, value: Any, vocabulary: Vocabulary) -> Iterator[Concl
     """The conclusions that one entry of `then` states. Raises VerbError."""
     if verb not in VERBS:
         close = nearest(verb, VERBS)
-        raise VerbError(f"{verb!r} is no verb", expected="one of " + ", ".join(VERBS), nearest=close[0] if close else None)
+        raise VerbError(
+            f"{verb!r} is no verb", expected="one of " + ", ".join(VERBS), nearest=close[0] if close else None
+        )
     if verb == "conclude":
         yield from _conclude(value, vocabulary)
         return
@@ -151,11 +159,15 @@ def conclusions(verb: str, value: Any, vocabulary: Vocabulary) -> Iterator[Concl
 
 def _conclude(value: Any, vocabulary: Vocabulary) -> Iterator[Conclusion]:
     if not isinstance(value, dict) or not value:
-        raise VerbError("`conclude` names concluded facts and their values", expected="for example {noc.fits: J3590}")
+        raise VerbError(
+            "`conclude` names concluded facts and their values", expected="for example {noc.fits: J3590}"
+        )
     for name, entry in value.items():
         fact = vocabulary.facts.get(name)
         if fact is None:
-            raise VerbError(f"unknown fact {name!r}", name, "a concluded fact of the vocabulary", vocabulary.nearest(name))
+            raise VerbError(
+                f"unknown fact {name!r}", name, "a concluded fact of the vocabulary", vocabulary.nearest(name)
+            )
         if fact.origin != "concluded":
             raise VerbError(f"{name} is a {fact.origin} fact; rules conclude only concluded facts", name)
         try:
@@ -177,7 +189,12 @@ def _settings(verb: str, definition: Verb, value: Any, vocabulary: Vocabulary) -
         setting = definition.settings.get(key)
         if setting is None:
             close = nearest(key, definition.settings)
-            raise VerbError(f"`{verb}` has no setting {key!r}", key, ", ".join(definition.settings), close[0] if close else None)
+            raise VerbError(
+                f"`{verb}` has no setting {key!r}",
+                key,
+                ", ".join(definition.settings),
+                close[0] if close else None,
+            )
         if setting.many:
             entries = entry if isinstance(entry, list) else [entry]
             result[key] = tuple(_setting(key, setting, item, vocabulary) for item in entries)
@@ -200,13 +217,20 @@ def _setting(key: str, setting: Setting, value: Any, vocabulary: Vocabulary) -> 
         allowed = vocabulary.lists[kind.removeprefix("list:")]
         if not isinstance(value, str) or value not in allowed:
             close = nearest(str(value), allowed)
-            raise VerbError(f"{value!r} is no {key}", key, "one of " + ", ".join(allowed), close[0] if close else None)
+            raise VerbError(
+                f"{value!r} is no {key}", key, "one of " + ", ".join(allowed), close[0] if close else None
+            )
         return value
     if kind == "fact":
         # `from` of use_code may name any fact; a required field has to be one a claim can hold.
         fact = vocabulary.facts.get(value) if isinstance(value, str) else None
         if fact is None or fact.origin == "concluded":
-            raise VerbError(f"unknown claim fact {value!r}", key, "a claim fact of the vocabulary", vocabulary.nearest(str(value)))
+            raise VerbError(
+                f"unknown claim fact {value!r}",
+                key,
+                "a claim fact of the vocabulary",
+                vocabulary.nearest(str(value)),
+            )
         return value
     if kind == "code":
         try:
@@ -232,9 +256,15 @@ def _number(key: str, kind: str, value: Any) -> Any:
 
 def _check_whole(verb: str, settings: Mapping[str, Any], vocabulary: Vocabulary) -> None:
     if verb == "use_code" and ("code" in settings) == ("from" in settings):
-        raise VerbError("`use_code` needs either a code or `from`", expected="use_code: J3590, or use_code: {from: drug.specific_code}")
+        raise VerbError(
+            "`use_code` needs either a code or `from`",
+            expected="use_code: J3590, or use_code: {from: drug.specific_code}",
+        )
     if verb == "deadline" and sum(unit in settings for unit in ("days", "months", "years")) != 1:
-        raise VerbError("`deadline` needs one of days, months, years", expected="for example {what: timely_filing, days: 365}")
+        raise VerbError(
+            "`deadline` needs one of days, months, years",
+            expected="for example {what: timely_filing, days: 365}",
+        )
     if verb == "require_field" and "one_of" in settings:
         fact = vocabulary.facts[settings["field"]]
         for value in settings["one_of"]:

@@ -51,7 +51,9 @@ def fold(text: str) -> str:
     """The form in which texts are compared: NFC, one space for any run of spaces, without case."""
     if text.isascii():
         return " ".join(text.lower().split())
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())).strip()
+    return _SPACES.sub(
+        " ", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    ).strip()
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Fact:
     """One fact of the vocabulary.
 
     `values` maps each allowed value of a choice to its label. `origin` is claim, computed or concluded;
-    `sources` are the facts from which reference data or arithmetic may know this one.
+    `sources` are the facts from which reference data or arithmetic may know this one. A fact with `aliases` has one
+    shown value but a key of all names that mean the same.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Fact:
     origin: str
     ask: str
     is_list: bool = False
+    aliases: bool = False
     required: bool = False
     filled: str | None = None
     sources: tuple[str, ...] = ()
@@ -96,7 +100,14 @@ class Fact:
         """The key of a shown value."""
         if self.is_list:
             return frozenset(self.scalar_key(item) for item in shown)
+        if self.aliases:
+            return frozenset({self.scalar_key(shown)} - {EMPTY})
         return self.scalar_key(shown)
+
+    @property
+    def many(self) -> bool:
+        """Whether the key is a set: a list, or a name with its aliases."""
+        return self.is_list or self.aliases
 
     def scalar_key(self, shown: Any) -> Scalar:
         """The key of one shown scalar of this fact."""
@@ -127,8 +138,8 @@ class Fact:
             "boolean": "true or false",
             "date": "a date YYYY-MM-DD",
             "integer": "a whole number",
-            "quantity": "a number of at most 4 decimals, such as \"1.5\"",
-            "amount": "an amount in US dollars, such as \"1250.00\"",
+            "quantity": 'a number of at most 4 decimals, such as "1.5"',
+            "amount": 'an amount in US dollars, such as "1250.00"',
             "fact": "the name of a claim fact, such as line.ndc.code",
         }[self.type]
 
@@ -143,7 +154,9 @@ class Fact:
 
     def _refuse(self, value: Any, names: Iterable[str] = ()) -> ValueError_:
         close = nearest(str(value), names)
-        return ValueError_(f"{value!r} is no value of {self.name}", self.expected(), close[0] if close else None)
+        return ValueError_(
+            f"{value!r} is no value of {self.name}", self.expected(), close[0] if close else None
+        )
 
     def _text(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
@@ -267,7 +280,9 @@ def load(path: Path | None = None) -> Vocabulary:
     for entry in document.data["facts"]:
         kind = entry["type"]
         if kind not in _TYPES or entry["name"] in facts:
-            raise ValueError(f"schemas/vocabulary.yaml: fact {entry['name']}: bad type {kind!r} or repeated name")
+            raise ValueError(
+                f"schemas/vocabulary.yaml: fact {entry['name']}: bad type {kind!r} or repeated name"
+            )
         facts[entry["name"]] = Fact(
             name=entry["name"],
             type=kind,
@@ -275,6 +290,7 @@ def load(path: Path | None = None) -> Vocabulary:
             origin=entry["origin"],
             ask=entry.get("ask", ""),
             is_list=entry.get("list", False),
+            aliases=entry.get("aliases", False),
             required=entry.get("required", False),
             filled=entry.get("filled"),
             sources=tuple(entry.get("from", ())),

@@ -77,7 +77,13 @@ def parse(data: bytes | str, name: str) -> Document:
     document = Document(name)
     raw = data.encode() if isinstance(data, str) else data
     if len(raw) > MAX_BYTES:
-        document.add((), "too-large", "the file is too large", found=f"{len(raw):,} bytes", expected=f"at most {MAX_BYTES:,} bytes")
+        document.add(
+            (),
+            "too-large",
+            "the file is too large",
+            found=f"{len(raw):,} bytes",
+            expected=f"at most {MAX_BYTES:,} bytes",
+        )
         return document
     try:
         text = raw.decode("utf-8-sig")
@@ -89,7 +95,9 @@ def parse(data: bytes | str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        document.findings.append(Finding(name, line, column, "yaml", f"not valid YAML: {error.problem or error.context}"))
+        document.findings.append(
+            Finding(name, line, column, "yaml", f"not valid YAML: {error.problem or error.context}")
+        )
         return document
     except (yaml.YAMLError, RecursionError) as error:
         document.add((), "yaml", f"not valid YAML: {error}")
@@ -105,17 +113,19 @@ class _Builder:
     def __init__(self, document: Document, text: str) -> None:
         self.document = document
         self.seen: set[int] = set()
-        self.aliases = set() if "*" not in text else {e.start_mark.index for e in yaml.parse(text, Loader=_LOADER) if isinstance(e, yaml.AliasEvent)}
-        if self.aliases:
-            self.aliases_refused(text)
+        if "*" in text:
+            self.refuse_aliases(text)
 
-    def aliases_refused(self, text: str) -> None:
+    def refuse_aliases(self, text: str) -> None:
         for event in yaml.parse(text, Loader=_LOADER):
-            if isinstance(event, yaml.AliasEvent):
-                mark = event.start_mark
-                self.document.findings.append(
-                    Finding(self.document.file, mark.line + 1, mark.column + 1, "alias", "aliases are not allowed in rule files",
-                            found=f"*{event.anchor}", expected="the value written out, or a table"),
+            mark = event.start_mark
+            if isinstance(event, yaml.AliasEvent) and mark is not None:
+                self.finding(
+                    (mark.line + 1, mark.column + 1),
+                    "alias",
+                    "aliases are not allowed in rule files",
+                    found=f"*{event.anchor}",
+                    expected="the value written out, or a table",
                 )
                 return
 
@@ -148,7 +158,12 @@ class _Builder:
                 self.finding(mark, "duplicate-key", f"the key {key!r} stands twice; only one can count", found=key)
                 continue
             if key_node.style not in _QUOTED and _YAML11.fullmatch(key):
-                self.finding(mark, "yaml-1.1", f"the key {key!r} is a boolean in YAML 1.1", expected=f"'{key}' in quotes")
+                self.finding(
+                    mark,
+                    "yaml-1.1",
+                    f"the key {key!r} is a boolean in YAML 1.1",
+                    expected=f"'{key}' in quotes",
+                )
             result[key] = self.build(value_node, (*path, key))
             # Point at the key: that is where an analyst looks for a wrong name.
             self.document.marks[(*path, key, "")] = mark
@@ -162,14 +177,20 @@ class _Builder:
         if node.tag not in _PLAIN_TAGS:
             self.document.add(path, "tag", f"the tag {node.tag!r} is not allowed")
             return None
-        if node.style in _QUOTED:
+        if getattr(node, "style", None) in _QUOTED:
             return value
         if value in ("", "~", "null", "Null", "NULL"):
             return None
         if value in _BOOLEANS:
             return _BOOLEANS[value]
         if _YAML11.fullmatch(value) or value.lower() in _BOOLEANS:
-            self.document.add(path, "yaml-1.1", f"{value!r} is a boolean in YAML 1.1", found=value, expected=f"true, false, or '{value}' in quotes")
+            self.document.add(
+                path,
+                "yaml-1.1",
+                f"{value!r} is a boolean in YAML 1.1",
+                found=value,
+                expected=f"true, false, or '{value}' in quotes",
+            )
             return None
         if _INTEGER.fullmatch(value):
             return int(value)
@@ -177,7 +198,13 @@ class _Builder:
             return Decimal_(value)
         for pattern, meaning in _SURPRISES:
             if pattern.fullmatch(value):
-                self.document.add(path, "yaml-1.1", f"{value!r} would be read as {meaning}", found=value, expected=f"'{value}' in quotes")
+                self.document.add(
+                    path,
+                    "yaml-1.1",
+                    f"{value!r} would be read as {meaning}",
+                    found=value,
+                    expected=f"'{value}' in quotes",
+                )
                 return None
         if _DATE.fullmatch(value):
             return self.date(value, path)
@@ -187,7 +214,13 @@ class _Builder:
         try:
             return datetime.date.fromisoformat(value).isoformat()
         except ValueError as error:
-            self.document.add(path, "date", f"{value} is no date of the calendar: {error}", found=value, expected="YYYY-MM-DD")
+            self.document.add(
+                path,
+                "date",
+                f"{value} is no date of the calendar: {error}",
+                found=value,
+                expected="YYYY-MM-DD",
+            )
             return None
 
 

@@ -1,0 +1,603 @@
+"""From firings to the decision: precedence, what to change or attach, denials, price, questions, explanation.
+
+Every entry names the rules that put it there; nothing in a decision comes from anywhere else.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from dateutil.relativedelta import relativedelta
+
+from byreport.chain import Verdict, chain, concluded_facts, truth
+from byreport.evaluate import holds
+from byreport.facts import Facts
+from byreport.precedence import Claim, Resolution, codes_of, resolve
+from byreport.questions import MATTERS, Question, questions
+from byreport.rule import All, Any_, Condition, Conclusion, Not, Rule, Source, Test, tests
+from byreport.rulebook import PayerRules
+from byreport.vocabulary import Vocabulary, vocabulary
+
+OUTCOMES = ("not_billable", "review", "fix", "needs_information", "ready")
+NOTICE = "A decision reports published policy. It is no promise of payment and no medical or legal advice."
+OLD_AFTER_YEARS = 3
+
+Part = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, without the id and the time that the log gives it. `body` is JSON-ready."""
+
+    payer: str
+    rulebook: str
+    body: Mapping[str, Any]
+
+    def as_dict(self, decision_id: str, decided_at: str) -> dict[str, Any]:
+        """The decision as the contract has it."""
+        return {
+            "decision_id": decision_id,
+            "decided_at": decided_at,
+            "rulebook": self.rulebook,
+            "payer": self.payer,
+            **self.body,
+        }
+
+
+def decide(
+    payer: PayerRules,
+    facts: Facts,
+    fired: Iterable[Rule],
+    rulebook_hash: str,
+    vocab: Vocabulary | None = None,
+) -> Decision:
+    """The decision on `facts` under the payer's rules, given the rules that the engine says fired."""
+    ordered = sorted(fired, key=lambda rule: (payer.depth[rule.ruleset], rule.id))
+    verdict = chain(payer, facts.keys)
+    return Decision(
+        payer.payer, rulebook_hash, _Builder(payer, facts, ordered, verdict, vocab or vocabulary()).body()
+    )
+
+
+class _Builder:
+    def __init__(
+        self, payer: PayerRules, facts: Facts, fired: list[Rule], verdict: Verdict, vocab: Vocabulary
+    ) -> None:
+        self.payer = payer
+        self.facts = facts
+        self.fired = fired
+        self.verdict = verdict
+        self.vocab = vocab
+        self.form = facts.shown.get("claim_form")
+        self.resolution: Resolution = resolve(fired, payer.depth)
+        self.by_verb: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
+        for rule in fired:
+            for conclusion in rule.then:
+                self.by_verb[conclusion.verb].append((rule, conclusion))
+        self.provisional = {rule.id for rule in fired if self._rests_on_unknown(rule)}
+        self.direct: dict[str, set[str]] = defaultdict(set)
+        self.must_fix = False
+        self.open = False
+
+    def body(self) -> dict[str, Any]:
+        code = self.code()
+        authorization = self.prior_authorization()
+        documents = self.documentation()
+        edits = self.edits(code)
+        denials = self.denials()
+        pricing = self.pricing()
+        deadlines = self.deadlines()
+        asked = questions(self.payer, self.facts.keys, self.verdict, self.direct, self._given(), self.vocab)
+        outcome = self.outcome(authorization, asked)
+        return {
+            "outcome": outcome,
+            "code": code,
+            "prior_authorization": authorization,
+            "documentation": documents,
+            "edits": edits,
+            "denials": denials,
+            "pricing": pricing,
+            "deadlines": deadlines,
+            "exclusions": self.exclusions(),
+            "questions": [self.question(question) for question in asked],
+            "cautions": self.cautions(authorization, pricing, code),
+            "fired": [self.explained(rule) for rule in self.fired],
+            "overridden": [
+                {"rule": rule, "by": by, "part": part}
+                for rule, by, part in sorted(self.resolution.overridden)
+            ],
+            "notice": NOTICE,
+        }
+
+    # --- the parts -----------------------------------------------------------------------------------------------
+
+    def code(self) -> Part:
+        billed = self.facts.shown.get("line.code")
+        claims = self.resolution.live.get("code", [])
+        codes = codes_of(claims, self.facts.keys)
+        part: Part = {"billed": billed, "recommended": None, "rules": _ids(claims)}
+        if self._conflict("code"):
+            return part
+        if billed in codes:
+            part["recommended"] = billed
+        elif len(codes) == 1:
+            part["recommended"] = codes[0]
+        if len(codes) > 1:
+            part["candidates"] = codes
+        notes = _notes(claims)
+        if notes:
+            part["note"] = notes
+        return part
+
+    def prior_authorization(self) -> Part:
+        claims = self.resolution.live.get("prior_authorization", [])
+        valued = [claim for claim in claims if claim.value is not None]
+        status = "unknown" if not valued or self._conflict("prior_authorization") else valued[0].value
+        hows = list(
+            dict.fromkeys(c.conclusion.settings["how"] for c in claims if "how" in c.conclusion.settings)
+        )
+        if not hows:
+            hows = [
+                f"Ask {self.payer.name} before the drug is given; no published policy on file says where."
+                if status in ("required", "conditional")
+                else f"No published policy on file says whether authorization is needed; ask {self.payer.name} before the drug is given."
+            ]
+        number = self.facts.shown.get("prior_authorization.number")
+        if status in ("required", "conditional"):
+            if number is None:
+                self.direct["prior_authorization.number"].add("prior_authorization")
+            elif number != "":
+                status = "on_file"
+        return {"status": status, "how": " ".join(hows), "rules": _ids(claims)}
+
+    def documentation(self) -> list[Part]:
+        held = self.facts.shown.get("documentation")
+        gathered: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
+        for rule, conclusion in self.by_verb["require_document"]:
+            gathered[conclusion.settings["item"]].append((rule, conclusion))
+        if gathered and held is None:
+            self.direct["documentation"].add("documentation")
+        parts = []
+        for item in sorted(gathered):
+            entries = gathered[item]
+            present = held is not None and item in held
+            if held is not None and not present:
+                self._settle(rule for rule, _ in entries)
+            part: Part = {
+                "item": item,
+                "status": "present" if present else "missing",
+                "where": self._document_place(item, entries),
+            }
+            part["label"] = self.vocab.lists["documentation"][item]
+            notes = _texts(conclusion.settings.get("note") for _, conclusion in entries)
+            if notes:
+                part["note"] = notes
+            parts.append({**part, "rules": sorted({rule.id for rule, _ in entries})})
+        return parts
+
+    def _document_place(self, item: str, entries: list[tuple[Rule, Conclusion]]) -> str:
+        stated = _texts(conclusion.settings.get("where") for _, conclusion in entries)
+        return stated or self.vocab.where(self.vocab.document_facts.get(item, "documentation"), self.form)
+
+    def edits(self, code: Part) -> list[Part]:
+        edits = [*self._code_edit(code), *self._field_edits(), *self._modifier_edits(), *self._unit_edits()]
+        return sorted(edits, key=lambda edit: (edit["field"], edit["expected"]))
+
+    def _code_edit(self, code: Part) -> Iterable[Part]:
+        wanted = code["recommended"] or " or ".join(code.get("candidates", ()))
+        if wanted and code["billed"] not in (wanted, None):
+            claims = self.resolution.live["code"]
+            self._settle(claim.rule for claim in claims)
+            yield self._edit("line.code", code["billed"], wanted, code["rules"], code.get("note"))
+
+    def _field_edits(self) -> Iterable[Part]:
+        gathered: dict[tuple[str, tuple[str, ...]], list[tuple[Rule, Conclusion]]] = defaultdict(list)
+        for rule, conclusion in self.by_verb["require_field"]:
+            gathered[conclusion.settings["field"], conclusion.settings.get("one_of", ())].append(
+                (rule, conclusion)
+            )
+        for (field, allowed), entries in sorted(gathered.items()):
+            key = self.facts.keys.get(field)
+            if key is None:
+                self.direct[field].add("edits")
+            elif self._satisfied(field, key, allowed):
+                continue
+            else:
+                self._settle(rule for rule, _ in entries)
+            found = None if key is None else self._shown(field)
+            expected = " or ".join(str(value) for value in allowed) or "filled in"
+            notes = _texts(conclusion.settings.get("note") for _, conclusion in entries)
+            yield self._edit(field, found, expected, sorted({rule.id for rule, _ in entries}), notes)
+
+    def _satisfied(self, field: str, key: Any, allowed: tuple[str, ...]) -> bool:
+        if not allowed:
+            return key not in ("", frozenset())
+        fact = self.vocab.facts[field]
+        return holds(Test(field, "one_of", tuple(fact.constant(value) for value in allowed)), key) is True
+
+    def _modifier_edits(self) -> Iterable[Part]:
+        gathered: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
+        for rule, conclusion in self.by_verb["require_modifier"]:
+            gathered[conclusion.settings["modifier"]].append((rule, conclusion))
+        held = self.facts.shown.get("line.modifiers")
+        for modifier, entries in sorted(gathered.items()):
+            if held is None:
+                self.direct["line.modifiers"].add("edits")
+            elif modifier in held:
+                continue
+            else:
+                self._settle(rule for rule, _ in entries)
+            found = None if held is None else ", ".join(held)
+            notes = _texts(conclusion.settings.get("note") for _, conclusion in entries)
+            yield self._edit(
+                "line.modifiers", found, modifier, sorted({rule.id for rule, _ in entries}), notes
+            )
+
+    def _unit_edits(self) -> Iterable[Part]:
+        claims = [claim for claim in self.resolution.live.get("units", []) if not self._conflict("units")]
+        if not claims:
+            return
+        wanted, key = claims[0].value, self.facts.keys.get("line.units")
+        if key is None:
+            self.direct["line.units"].add("edits")
+        elif key == self.vocab.facts["line.units"].constant(wanted):
+            return
+        else:
+            self._settle(claim.rule for claim in claims)
+        yield self._edit(
+            "line.units",
+            None if key is None else self._shown("line.units"),
+            wanted,
+            _ids(claims),
+            _notes(claims),
+        )
+
+    def _edit(self, field: str, found: Any, expected: str, rules: list[str], note: str | None) -> Part:
+        edit: Part = {
+            "field": field,
+            "found": found,
+            "expected": expected,
+            "where": self.vocab.where(field, self.form),
+        }
+        if note:
+            edit["note"] = note
+        return {**edit, "rules": rules}
+
+    def denials(self) -> list[Part]:
+        gathered: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
+        for rule, conclusion in self.by_verb["deny"]:
+            settings = conclusion.settings
+            gathered[
+                settings["group"], settings["carc"], settings.get("rarc") or "", settings["unless"]
+            ].append(rule)
+        parts = []
+        for (group, carc, rarc, unless), rules in sorted(gathered.items()):
+            self._settle(rules)
+            parts.append(
+                {
+                    "group": group,
+                    "carc": carc,
+                    "rarc": rarc or None,
+                    "unless": unless,
+                    "rules": sorted({r.id for r in rules}),
+                }
+            )
+        return parts
+
+    def pricing(self) -> Part:
+        claims = [claim for claim in self.resolution.live.get("pricing", []) if claim.value is not None]
+        part: Part = {"basis": None, "percent": None, "estimate": None, "rules": _ids(claims)}
+        if not claims or self._conflict("pricing"):
+            return part
+        part["basis"], part["percent"] = claims[0].value
+        part["label"] = self.vocab.lists["pricing_basis"][part["basis"]]
+        notes = _notes(claims)
+        if notes:
+            part["note"] = notes
+        part["estimate"] = self._estimate(part["basis"], part["percent"])
+        return part
+
+    def _estimate(self, basis: str, percent: str | None) -> str | None:
+        """The percentage of the price that the claim gives; none where either is not published or not known."""
+        fact = "line.charge" if basis == "billed_charge" else f"price.{basis}"
+        if percent is None or fact not in self.vocab.facts:
+            return None
+        amount = self.facts.shown.get(fact)
+        if amount is None:
+            self.direct[fact].add("pricing")
+            return None
+        if amount == "":
+            return None
+        return str((Decimal(amount) * Decimal(percent) / 100).quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+    def deadlines(self) -> list[Part]:
+        parts = []
+        for name, claims in sorted(self.resolution.live.items()):
+            if not name.startswith("deadline.") or self._conflict(name):
+                continue
+            unit, count, start = claims[0].value
+            what = name.removeprefix("deadline.")
+            part: Part = {
+                "what": what,
+                "date": self._last_day(unit, count, start),
+                "text": _deadline_text(what, unit, count, start),
+            }
+            notes = _notes(claims)
+            if notes:
+                part["note"] = notes
+            parts.append({**part, "rules": _ids(claims)})
+        return parts
+
+    def _last_day(self, unit: str, count: int, start: str) -> str | None:
+        day = self.facts.shown.get("date_of_service")
+        if not day or start not in ("date_of_service", "month_end"):
+            return None
+        first = date.fromisoformat(day)
+        if start == "month_end":
+            first = first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        last = first + _SPANS[unit](count)
+        if start == "month_end" and unit != "days":
+            last = last.replace(day=calendar.monthrange(last.year, last.month)[1])
+        return last.isoformat()
+
+    def exclusions(self) -> list[Part]:
+        gathered: dict[str, set[str]] = defaultdict(set)
+        for rule, conclusion in self.by_verb["not_billable"]:
+            gathered[conclusion.settings["reason"]].add(rule.id)
+        return [{"reason": reason, "rules": sorted(rules)} for reason, rules in sorted(gathered.items())]
+
+    # --- outcome, questions, cautions -----------------------------------------------------------------------------
+
+    def outcome(self, authorization: Part, asked: list[Question]) -> str:
+        if any(rule.id not in self.provisional for rule, _ in self.by_verb["not_billable"]):
+            return "not_billable"
+        if self.resolution.conflicts:
+            return "review"
+        if self.must_fix:
+            return "fix"
+        if (
+            self.open
+            or authorization["status"] == "unknown"
+            or any(MATTERS & set(q.would_decide) for q in asked)
+        ):
+            return "needs_information"
+        if self.facts.candidates:
+            return "needs_information"
+        return "ready"
+
+    def question(self, question: Question) -> Part:
+        return {
+            "fact": question.fact,
+            "ask": self.vocab.facts[question.fact].ask,
+            "would_decide": list(question.would_decide),
+        }
+
+    def _given(self) -> list[str]:
+        return [name for name, origin in self.facts.origin.items() if origin == "claim"]
+
+    def cautions(self, authorization: Part, pricing: Part, code: Part) -> list[Part]:
+        cautions = [
+            *self._conflict_cautions(),
+            *self._gap_cautions(authorization, pricing, code),
+            *self._source_cautions(),
+        ]
+        for rule, conclusion in self.by_verb["caution"]:
+            cautions.append(_caution("policy", conclusion.settings["text"], [rule.id]))
+        return sorted(cautions, key=lambda c: (_CAUTION_ORDER.index(c["kind"]), c["text"]))
+
+    def _conflict_cautions(self) -> Iterable[Part]:
+        for part, claims in self.resolution.conflicts:
+            said = "; ".join(
+                f"{claim.rule.id} says {_said(claim)}" for claim in sorted(claims, key=lambda c: c.rule.id)
+            )
+            yield _caution(
+                "conflict", f"Rules of {claims[0].rule.ruleset} disagree on {part}: {said}.", _ids(claims)
+            )
+        for disagreement in self.facts.disagreements:
+            yield _caution("conflict", disagreement.text, [])
+        if self.facts.candidates:
+            near = "; ".join(self.facts.candidates)
+            yield _caution(
+                "conflict",
+                f"Reference data has no drug named {self.facts.shown['drug.name']!r}. Near names: {near}.",
+                [],
+            )
+
+    def _gap_cautions(self, authorization: Part, pricing: Part, code: Part) -> Iterable[Part]:
+        name = self.payer.name
+        if not any(step == self.payer.payer for step in self.payer.chain) or not any(
+            r.ruleset == self.payer.payer for r in self.payer.rules
+        ):
+            yield _caution("no_policy_on_file", f"No published policy of {name} itself is on file.", [])
+        if authorization["status"] == "unknown":
+            yield _caution(
+                "no_policy_on_file",
+                f"No published policy on file says whether {name} needs authorization for this line.",
+                [],
+            )
+        if pricing["basis"] is None and not self._conflict("pricing"):
+            yield _caution(
+                "no_policy_on_file", f"No published policy on file says how {name} prices this line.", []
+            )
+        if code["recommended"] is None and not code.get("candidates") and not self._conflict("code"):
+            yield _caution(
+                "no_policy_on_file", "Which code fits this line can't be told from the facts given.", []
+            )
+
+    def _source_cautions(self) -> Iterable[Part]:
+        day = self.facts.shown.get("date_of_service")
+        limit = (date.fromisoformat(day) - relativedelta(years=OLD_AFTER_YEARS)).isoformat() if day else None
+        old: dict[Source, set[str]] = defaultdict(set)
+        for rule in self.fired:
+            for source in rule.sources:
+                old[source].add(rule.id)
+        by_document: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for source, rules in old.items():
+            if source.published is None:
+                text = f"{source.title} ({source.publisher}) carries no date; check that it still holds."
+                by_document["old_source", text] |= rules
+            elif limit is not None and source.published < limit:
+                text = f"{source.title} ({source.publisher}) was published on {source.published}, over three years before the service; check for a newer one."
+                by_document["old_source", text] |= rules
+            if source.authority == "secondary":
+                by_document[
+                    "secondary_source",
+                    f"{source.title} ({source.publisher}) is somebody else's account of the policy.",
+                ] |= rules
+        for (kind, text), ids in by_document.items():
+            yield _caution(kind, text, sorted(ids))
+
+    # --- explanation -----------------------------------------------------------------------------------------------
+
+    def explained(self, rule: Rule) -> Part:
+        because = [self._reason(test, wanted) for test, wanted in self._reasons(rule.condition, True)]
+        part: Part = {"rule": rule.id, "title": rule.title}
+        if rule.row is not None:
+            part["table"], part["row"] = rule.table, rule.row
+        part["because"] = because
+        part["concluded"] = [str(conclusion) for conclusion in rule.then]
+        part["source"] = _source(rule.sources[0])
+        if len(rule.sources) > 1:
+            part["also"] = [_source(source) for source in rule.sources[1:]]
+        return part
+
+    def _reasons(self, condition: Condition, wanted: bool) -> Iterable[tuple[Test, bool]]:
+        """The tests that make the condition hold (or, not wanted, fail to hold)."""
+        if isinstance(condition, Test):
+            if self._truth(condition) is wanted:
+                yield condition, wanted
+        elif isinstance(condition, Not):
+            yield from self._reasons(condition.item, not wanted)
+        else:
+            for item in condition.items:
+                if self._truth(item) is wanted:
+                    yield from self._reasons(item, wanted)
+
+    def _truth(self, condition: Condition) -> bool | None:
+        return truth(condition, self.facts.keys, self.verdict.concluded)
+
+    def _reason(self, test: Test, wanted: bool) -> Part:
+        text = test.shown if wanted else f"not: {test.shown}"
+        if test.fact in concluded_facts():
+            values = test.value if test.operator == "one_of" else (test.value,)
+            by = sorted(
+                {
+                    rule
+                    for value in values
+                    for rule in self.verdict.concluded.certain.get((test.fact, value), ())
+                }
+            )
+            return {
+                "fact": test.fact,
+                "is": _json_value(test.value),
+                "test": text,
+                "from": "concluded",
+                "by": by,
+            }
+        shown = self.facts.shown.get(test.fact)
+        return {
+            "fact": test.fact,
+            "is": _json_value(shown),
+            "test": text,
+            "from": self.facts.origin.get(test.fact, "unknown"),
+        }
+
+    # --- small things ------------------------------------------------------------------------------------------------
+
+    def _rests_on_unknown(self, rule: Rule) -> bool:
+        """Whether the rule fired only because a fact is unknown: what it says may change with the answer."""
+        if not any(
+            test.operator == "unknown" and test.fact not in self.facts.keys for test in tests(rule.condition)
+        ):
+            return False
+        return self._truth(_without_unknown(rule.condition)) is not True
+
+    def _settle(self, rules: Iterable[Rule]) -> None:
+        if any(rule.id not in self.provisional for rule in rules):
+            self.must_fix = True
+        else:
+            self.open = True
+
+    def _conflict(self, part: str) -> bool:
+        return any(name == part for name, _ in self.resolution.conflicts)
+
+    def _shown(self, name: str) -> Any:
+        value = self.facts.shown.get(name)
+        return ", ".join(value) if isinstance(value, tuple) else value
+
+
+_SPANS = {
+    "days": lambda count: relativedelta(days=count),
+    "months": lambda count: relativedelta(months=count),
+    "years": lambda count: relativedelta(years=count),
+}
+_CAUTION_ORDER = ["conflict", "no_policy_on_file", "policy", "old_source", "secondary_source"]
+
+
+def _without_unknown(condition: Condition) -> Condition:
+    """The condition with each `unknown` test taken as not holding."""
+    if isinstance(condition, Test):
+        return Any_(()) if condition.operator == "unknown" else condition
+    if isinstance(condition, Not):
+        return Not(_without_unknown(condition.item))
+    items = tuple(_without_unknown(item) for item in condition.items)
+    return Any_(items) if isinstance(condition, Any_) else All(items)
+
+
+def _caution(kind: str, text: str, rules: list[str]) -> Part:
+    return {"kind": kind, "text": text, "rules": rules}
+
+
+def _source(source: Source) -> Part:
+    return {
+        "document": source.document,
+        "statement": source.statement,
+        "title": source.title,
+        "publisher": source.publisher,
+        "where": source.where,
+        "url": source.url,
+        "published": source.published,
+        "authority": source.authority,
+        "confidence": source.confidence,
+    }
+
+
+def _ids(claims: Iterable[Claim]) -> list[str]:
+    return sorted({claim.rule.id for claim in claims})
+
+
+def _texts(texts: Iterable[str | None]) -> str:
+    return " ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _notes(claims: Iterable[Claim]) -> str:
+    return _texts(claim.conclusion.settings.get("note") for claim in claims)
+
+
+def _said(claim: Claim) -> str:
+    return json.dumps(claim.value) if not isinstance(claim.value, str) else claim.value
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, (tuple, frozenset)):
+        return sorted(value) if isinstance(value, frozenset) else list(value)
+    return value
+
+
+def _deadline_text(what: str, unit: str, count: int, start: str) -> str:
+    after = {
+        "date_of_service": "the date of service",
+        "month_end": "the end of the month of service",
+        "denial": "the denial or payment notice",
+        "other_payer_notice": "the notice of the payer billed before",
+        "authorization_decision": "the decision on the authorization request",
+    }[start]
+    word = unit if count != 1 else unit.removesuffix("s")
+    return f"{what.replace('_', ' ')}: {count} {word} after {after}"

@@ -1,0 +1,136 @@
+"""Decisions that are kept: decide, record, answer from the log, decide again and compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from byreport import facts as facts_
+from byreport.decision import decide
+from byreport.desk import Decided, Desk
+from byreport.engine import Engine
+from byreport.log import Committer, Idempotency, Log, NewRecord, Record, now
+from byreport.rulebook import Rulebook
+
+_SHORT = 512
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A stored decision decided again from its facts and its rulebook. `differences` names the parts that differ."""
+
+    decision_id: str
+    same: bool
+    differences: tuple[str, ...]
+    again: dict[str, Any]
+
+
+class Docket:
+    """A desk with a log. Safe to share between threads; concurrent requests share transactions."""
+
+    def __init__(self, desk: Desk, log: Log) -> None:
+        self.desk = desk
+        self.log = log
+        self._committer = Committer(log)
+        self._kept: set[str] = set()
+
+    def close(self) -> None:
+        """Finish writing and free the engine."""
+        self._committer.close()
+        self.desk.close()
+        self.log.close()
+
+    def decide(self, data: Any) -> Decided:
+        """Decide one claim line. Raises ClaimError, UnknownPayer or RulebookError; nothing is recorded."""
+        return self.desk.decide(data)
+
+    def record(
+        self, decided: Sequence[Decided], claims: Sequence[Any], idempotency: Idempotency | None = None
+    ) -> list[str]:
+        """Record decisions durably, in one transaction; their JSON texts in the order given.
+
+        With an idempotency key that was used before for the same request, the earlier answers come back.
+        Raises IdempotencyConflict for another request under the key, LogError when the log can't be written.
+        """
+        self._keep_rulebook()
+        made = [self.new_record(one, claim) for one, claim in zip(decided, claims, strict=True)]
+        return [record.decision for record in self._committer.append(made, idempotency)]
+
+    def recall(self, idempotency: Idempotency) -> list[str] | None:
+        """The answers given before under this key, or None. Raises IdempotencyConflict for another request."""
+        remembered = self.log.recall(idempotency.key)
+        if remembered is None:
+            return None
+        if remembered.digest != idempotency.digest:
+            # append() raises the same conflict; asking first spares deciding.
+            from byreport.log import IdempotencyConflict
+
+            raise IdempotencyConflict(f"the idempotency key {idempotency.key!r} was used for another request")
+        records = [self.log.get(decision_id) for decision_id in remembered.decision_ids]
+        return [record.decision for record in records if record is not None]
+
+    def _keep_rulebook(self) -> None:
+        rulebook = self.desk.rulebook
+        if rulebook.hash not in self._kept:
+            self.log.keep_rulebook(rulebook.hash, rulebook.archive())
+            self._kept.add(rulebook.hash)
+
+    def new_record(self, decided: Decided, claim: Any) -> NewRecord:
+        """A decision as the log takes it, with a new id and the time."""
+        decision_id, decided_at = str(uuid.uuid4()), now()
+        body, shown = decided.decision.body, decided.facts.shown
+        charge = shown.get("line.charge")
+        return NewRecord(
+            decision_id=decision_id,
+            decided_at=decided_at,
+            payer=decided.decision.payer,
+            outcome=body["outcome"],
+            pa_status=body["prior_authorization"]["status"],
+            code_billed=shown["line.code"],
+            code_recommended=body["code"]["recommended"],
+            drug_name=str(shown["drug.name"])[:_SHORT] if shown.get("drug.name") else None,
+            date_of_service=shown["date_of_service"],
+            charge=int(Decimal(charge) * 100) if charge else None,
+            rulebook=decided.decision.rulebook,
+            reference=self.desk.reference.fingerprint,
+            facts=_json(facts_.as_json(decided.facts)),
+            claim=_json(claim),
+            decision=_json(decided.decision.as_dict(decision_id, decided_at)),
+            fired=tuple(entry["rule"] for entry in body["fired"]),
+        )
+
+
+def digest(request: Any) -> str:
+    """The digest of a request that an idempotency key stands for."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def replay(log: Log, record: Record) -> Replay:
+    """Decide a stored decision again, from the facts and the rulebook of its time, and compare.
+
+    Raises LookupError when the log lacks the rulebook.
+    """
+    rulebook = Rulebook.from_archive(log.rulebook(record.rulebook))
+    facts = facts_.from_json(json.loads(record.facts), rulebook.vocabulary)
+    payer = rulebook.payer(record.payer)
+    engine = Engine(payer, rulebook.vocabulary)
+    try:
+        decision = decide(payer, facts, engine.fire(facts.keys), rulebook.hash, rulebook.vocabulary)
+    finally:
+        engine.close()
+    again = decision.as_dict(record.decision_id, record.decided_at)
+    before = json.loads(record.decision)
+    after = json.loads(_json(again))
+    parts = sorted(set(before) | set(after))
+    differences = tuple(part for part in parts if before.get(part) != after.get(part))
+    same = not differences and _json(again) == record.decision
+    return Replay(record.decision_id, same, differences, again)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
