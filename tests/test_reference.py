@@ -169,6 +169,9 @@ def test_after_the_last_release_a_missing_code_is_uncertain(reference: Reference
     assert reference.codes_for("Enspryng", date(2026, 3, 31), "office").status == "none"
     assert reference.codes_for("Enspryng", date(2026, 4, 1), "office").status == "uncertain"
     assert codes(reference.codes_for("Vyepti", date(2026, 10, 2), "office")) == ["J3032"]
+    ended = "ranitidine hydrochloride"
+    assert reference.codes_for(ended, date(2026, 3, 31), "office").status == "none"
+    assert reference.codes_for(ended, date(2026, 4, 1), "office").status == "uncertain"
 
 
 def test_before_the_tables_begin_a_missing_code_is_uncertain(reference: Reference) -> None:
