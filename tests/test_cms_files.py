@@ -241,9 +241,7 @@ def test_a_brand_of_the_directory_finds_the_code_of_its_ingredient(tmp_path: Pat
 
 # --- imports as a whole -----------------------------------------------------------------------------
 
-ALL = sorted(
-    path.name for path in MADE.iterdir() if path.suffix in (".txt", ".csv") and "bad" not in path.name
-)
+ALL = sorted(path.name for path in MADE.iterdir() if path.suffix in (".txt", ".csv") and "bad" not in path.name)
 
 
 def test_the_order_of_files_and_doing_it_twice_change_nothing(tmp_path: Path) -> None:
@@ -303,9 +301,7 @@ def test_a_missing_file_and_an_archive_without_data_are_errors(tmp_path: Path) -
         import_files([archive], tmp_path / "tables")
 
 
-def test_a_failed_write_leaves_the_table_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_table_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = tmp_path / "tables"
     import_files([APRIL], tables)
     before = {path.name: path.read_bytes() for path in tables.iterdir()}

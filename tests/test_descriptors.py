@@ -34,9 +34,7 @@ def test_ingredient_and_unit_are_split(descriptor: str, generic: str, unit: str)
 
 
 def test_a_maker_stands_before_not_therapeutically_equivalent() -> None:
-    split = descriptors.split(
-        "Injection, bortezomib (hospira), not therapeutically equivalent to j9041, 0.1 mg"
-    )
+    split = descriptors.split("Injection, bortezomib (hospira), not therapeutically equivalent to j9041, 0.1 mg")
     assert (split.generic, split.maker, split.labels, split.unit) == ("bortezomib", "hospira", (), "0.1 mg")
 
 

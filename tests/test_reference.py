@@ -82,9 +82,7 @@ def test_nothing_is_offered_for_what_resembles_nothing(reference: Reference) -> 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(max_size=40))
-def test_no_text_breaks_the_lookups_and_candidates_never_repeat_the_name(
-    reference: Reference, text: str
-) -> None:
+def test_no_text_breaks_the_lookups_and_candidates_never_repeat_the_name(reference: Reference, text: str) -> None:
     key = module.normal_name(text)
     assert module.normal_name(key) == key
     near = reference.candidates(text, limit=3)
@@ -210,9 +208,7 @@ def test_a_replaced_code_ends_before_its_successor_starts(reference: Reference) 
         assert code.effective_to is None or code.effective_from <= code.effective_to, code.code
         if code.end_basis.startswith("successor:"):
             starts = [reference.codes[later].effective_from for later in code.replaced_by]
-            assert min(start for start in starts if start > code.effective_from) > (
-                code.effective_to or date.max
-            )
+            assert min(start for start in starts if start > code.effective_from) > (code.effective_to or date.max)
 
 
 def test_a_code_is_in_force_from_its_first_day_through_its_last(reference: Reference) -> None:
@@ -367,13 +363,9 @@ def test_an_overlay_replaces_rows_and_adds_others(tmp_path: Path, reference: Ref
     assert len(laid.codes) == len(reference.codes) + 1
 
 
-def test_an_overlay_overtaken_by_the_bundled_release_is_left_out(
-    tmp_path: Path, reference: Reference
-) -> None:
+def test_an_overlay_overtaken_by_the_bundled_release_is_left_out(tmp_path: Path, reference: Reference) -> None:
     _overlay(tmp_path, "hcpcs.csv", [{**_row("hcpcs.csv", "code", "J3032"), "unit": "2 mg"}])
-    _overlay(
-        tmp_path, "release.csv", [{**module.read_table("release.csv")[0], "complete_through": "2025-12-31"}]
-    )
+    _overlay(tmp_path, "release.csv", [{**module.read_table("release.csv")[0], "complete_through": "2025-12-31"}])
     laid = Reference.load(tmp_path)
     assert laid.codes["J3032"] == reference.codes["J3032"]
     assert laid.through == reference.through

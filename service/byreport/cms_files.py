@@ -342,9 +342,7 @@ def _hcpcs_workbook(name: str, content: bytes) -> _Parsed:
     return _hcpcs(name, content, "HCPCS workbook", rows, bad, records)
 
 
-def _hcpcs(
-    name: str, content: bytes, layout: str, rows: list[Row], bad: list[BadRow], records: int
-) -> _Parsed:
+def _hcpcs(name: str, content: bytes, layout: str, rows: list[Row], bad: list[BadRow], records: int) -> _Parsed:
     """Dates checked and written as dates; the release's quarter is that of the newest action in it."""
     good = []
     newest = date.min
@@ -377,9 +375,7 @@ def _quarter_of(day: date) -> tuple[date, date]:
     """First and last day of the calendar quarter that holds the day."""
     month = day.month - (day.month - 1) % 3
     first = date(day.year, month, 1)
-    following = (
-        date(day.year + month // 12, (month + 2) % 12 + 1, 1) if month < 10 else date(day.year + 1, 1, 1)
-    )
+    following = date(day.year + month // 12, (month + 2) % 12 + 1, 1) if month < 10 else date(day.year + 1, 1, 1)
     return first, following - timedelta(days=1)
 
 
@@ -453,9 +449,7 @@ def _amount(text: str) -> str:
 
 
 def _asp_pricing(name: str, content: bytes) -> _Parsed:
-    columns = _headings(
-        code="HCPCS Code", dosage=r"HCPCS Code Dosage|Dosage", limit="Payment Limit", notes="Notes"
-    )
+    columns = _headings(code="HCPCS Code", dosage=r"HCPCS Code Dosage|Dosage", limit="Payment Limit", notes="Notes")
     parsed, rows = _comma_separated(name, content, "ASP pricing", columns)
     passed = 0
     for number, row in rows:
@@ -465,9 +459,7 @@ def _asp_pricing(name: str, content: bytes) -> _Parsed:
         try:
             limit = _amount(row["limit"])
         except ValueError:
-            parsed.bad_rows.append(
-                BadRow(name, number, "Payment Limit", row["limit"], "an amount in dollars")
-            )
+            parsed.bad_rows.append(BadRow(name, number, "Payment Limit", row["limit"], "an amount in dollars"))
             continue
         parsed.rows.append(_limit_row(parsed, row["code"], "", row["dosage"], limit, row["notes"]))
     _remark_passed(parsed, passed)
@@ -481,9 +473,7 @@ def _noc_pricing(name: str, content: bytes) -> _Parsed:
         try:
             limit = _amount(row["limit"])
         except ValueError:
-            parsed.bad_rows.append(
-                BadRow(name, number, "Payment Limit", row["limit"], "an amount in dollars")
-            )
+            parsed.bad_rows.append(BadRow(name, number, "Payment Limit", row["limit"], "an amount in dollars"))
             continue
         parsed.rows.append(_limit_row(parsed, NO_OWN_CODE, row["name"], row["dosage"], limit, row["notes"]))
     return parsed
@@ -725,13 +715,9 @@ class _Overlay:
                 yield changed
         elif key in self.bundled["noc_codes.csv"] or older:
             return
-        elif re.search(
-            r"not otherwise (?:classified|specified)|\bunclassified\b|unlisted", record["descriptor"], re.I
-        ):
+        elif re.search(r"not otherwise (?:classified|specified)|\bunclassified\b|unlisted", record["descriptor"], re.I):
             if descriptors.is_drug(code, record["descriptor"], record["betos"]):
-                part.remarks.append(
-                    f"{code} looks like a NOC code that the tables lack: {record['descriptor']}"
-                )
+                part.remarks.append(f"{code} looks like a NOC code that the tables lack: {record['descriptor']}")
         elif descriptors.is_drug(code, record["descriptor"], record["betos"]):
             yield _new_code(record, part.source_id, self.makers)
 

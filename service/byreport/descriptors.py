@@ -100,9 +100,7 @@ def split(descriptor: str) -> Split:
     plain = _NOT_EQUIVALENT.sub("", _PARENTHESES.sub("", body))
     generic, unit = _without_unit(plain)
     segments = [part.strip(" ;-") for part in _NOT_SPECIFIED.sub("", generic).split(",")]
-    kept = [
-        part for place, part in enumerate(filter(None, segments)) if place == 0 or not _QUALIFIER.match(part)
-    ]
+    kept = [part for place, part in enumerate(filter(None, segments)) if place == 0 or not _QUALIFIER.match(part)]
     labels = tuple(text for text in parentheses if not _NO_LABEL.search(text) and text not in _SYNONYMS)
     unequal = "equivalent to" in whole and bool(labels)
     others = [kept[0]] if len(kept) > 1 else []
@@ -186,9 +184,7 @@ def is_drug(code: str, descriptor: str, betos: str = "") -> bool:
     Told by CMS's sections, its BETOS category, and the form the descriptor begins with. Skin substitutes,
     pumps, supplies, fees and procedures are none.
     """
-    if not re.fullmatch(r"(?:[ACJPS]|Q(?!4[1-3]))\d{4}", code) or _NO_DRUG.search(
-        _PARENTHESES.sub("", descriptor)
-    ):
+    if not re.fullmatch(r"(?:[ACJPS]|Q(?!4[1-3]))\d{4}", code) or _NO_DRUG.search(_PARENTHESES.sub("", descriptor)):
         return False
     if code[0] == "J" or _DRUG_SECTION.match(code):
         return True
@@ -196,9 +192,7 @@ def is_drug(code: str, descriptor: str, betos: str = "") -> bool:
 
 
 _DRUG_BETOS = frozenset({"O1D", "O1E", "O1G", "D1G", "I1E"})
-_DRUG_SECTION = re.compile(
-    r"A95\d\d|A960\d|A9800|Q0(?:1[3-8])\d|Q20[345]\d|Q50[2-9]\d|Q5[1-9]\d\d|Q99\d\d|S0[01]\d\d"
-)
+_DRUG_SECTION = re.compile(r"A95\d\d|A960\d|A9800|Q0(?:1[3-8])\d|Q20[345]\d|Q50[2-9]\d|Q5[1-9]\d\d|Q99\d\d|S0[01]\d\d")
 _NO_DRUG = re.compile(
     r"pharmacy supply|supplying fee|\bsupplies and accessories|^supply|infusion supplies"
     r"|infusion (?:set|pump|therapy)|implantable\b.*\b(?:marker|dosimeter)|laparoscop"

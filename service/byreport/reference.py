@@ -307,9 +307,7 @@ class Reference:
         """Known names that resemble this one, best first, at most ``limit``; for a person to choose from."""
         return _near_misses(normal_name(name), self._names, self._name_list, limit)
 
-    def codes_for(
-        self, drug: str | DrugMatch, on: date, setting: str, *, private_codes: bool = False
-    ) -> CodesInForce:
+    def codes_for(self, drug: str | DrugMatch, on: date, setting: str, *, private_codes: bool = False) -> CodesInForce:
         """The specific codes of a drug on a date of service for a setting (as the vocabulary names settings).
 
         A permanent code wins over a temporary C-code; C-codes serve ``hospital_outpatient`` and ``asc`` only;
@@ -324,9 +322,7 @@ class Reference:
         if usable:
             return CodesInForce("in_force", usable, others, aside, upcoming)
         covering = any(not (code.brands or code.maker) for code in others)
-        status: CodeStatus = (
-            "none" if not covering and self._surely_none(match, on, upcoming) else "uncertain"
-        )
+        status: CodeStatus = "none" if not covering and self._surely_none(match, on, upcoming) else "uncertain"
         return CodesInForce(status, (), others, aside, upcoming)
 
     def _surely_none(self, match: DrugMatch, on: date, upcoming: DrugCode | None) -> bool:
@@ -385,9 +381,7 @@ def _usable(
         return (), ()
     # Written out rather than calling in_force: this runs for every claim line.
     current = [
-        code
-        for code in codes
-        if code.effective_from <= on and (code.effective_to is None or on <= code.effective_to)
+        code for code in codes if code.effective_from <= on and (code.effective_to is None or on <= code.effective_to)
     ]
     usable = [code for code in current if not code.temporary and (private_codes or not code.private_only)]
     if not usable and setting in C_CODE_SETTINGS:
@@ -660,9 +654,7 @@ def _name_index(codes: Iterable[DrugCode], drugs: Iterable[DrugFacts]) -> dict[s
                 if kind != "generic" and not entry.codes:
                     entry.codes.update(unbranded.get(normal_name(facts.generic), {}))
     _lend_facts(gathered)
-    ingredients = {
-        name: tuple(entry.codes.values()) for name, entry in gathered.items() if "generic" in entry.kinds
-    }
+    ingredients = {name: tuple(entry.codes.values()) for name, entry in gathered.items() if "generic" in entry.kinds}
     return {name: _drug_match(name, entry, ingredients) for name, entry in gathered.items()}
 
 
@@ -768,9 +760,7 @@ _LEAST_SCORE = 80.0
 _LONGEST_NAME_IN_WORDS = 6
 
 
-def _near_misses(
-    name: str, names: Mapping[str, DrugMatch], spelled: list[str], limit: int
-) -> tuple[NearMiss, ...]:
+def _near_misses(name: str, names: Mapping[str, DrugMatch], spelled: list[str], limit: int) -> tuple[NearMiss, ...]:
     found: dict[str, tuple[float, NearMissReason]] = {}
     for known in spelled:
         # The FDA appends a hyphen and four letters to names of biologics: without them it is another name.
@@ -779,9 +769,7 @@ def _near_misses(
     for part in _runs_of_words(name):
         if part in names and part != name:
             found.setdefault(part, (90.0 + min(len(part), 90) / 10, "name_within_text"))
-    for known, score, _ in process.extract(
-        name, spelled, scorer=fuzz.ratio, limit=limit, score_cutoff=_LEAST_SCORE
-    ):
+    for known, score, _ in process.extract(name, spelled, scorer=fuzz.ratio, limit=limit, score_cutoff=_LEAST_SCORE):
         if known != name:
             found.setdefault(known, (round(score, 1), "spelling"))
     best = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))[:limit]
