@@ -120,6 +120,7 @@ class _Handle:
         self.caches: list[tuple[str, dict[Key | None, str]]] = [(fact, {}) for fact in writer.facts(self.used)]
         self.head = f'{{"sid":"s","id":"0","stage":{self.stage}'
         self.handle = durable.create_ruleset("byreport", _json(self.definition()))
+        self.dirty = False
         self.prime()
 
     def definition(self) -> dict[str, Any]:
@@ -138,7 +139,12 @@ class _Handle:
         durable.retract_fact(self.handle, '{"sid":"s","id":"p"}')
 
     def fire(self, keys: Mapping[str, Key], flags: Iterable[str]) -> list[int]:
-        """Assert the facts, drain, retract; the indexes of the members that fired. Raises durable.error."""
+        """Assert the facts, drain, retract; the indexes of the members that fired. Raises durable.error.
+
+        Whatever interrupts it, the next call starts from an empty state.
+        """
+        if self.dirty:
+            self.reset()
         parts = [self.head]
         for fact, cache in self.caches:
             key = keys.get(fact)
@@ -151,6 +157,7 @@ class _Handle:
         parts.extend([f',"{flag}":true' for flag in flags])
         parts.append("}")
         handle = self.handle
+        self.dirty = True
         code, state = durable.assert_fact(handle, "".join(parts))
         fired: list[int] = []
         if code != 1:
@@ -162,6 +169,7 @@ class _Handle:
                 fired.append(int(message[3 : message.index('"', 3)]))
                 message = durable.complete_and_start_action(handle, state)
         durable.retract_fact(handle, '{"sid":"s","id":"0"}')
+        self.dirty = False
         return fired
 
     def reset(self) -> None:
@@ -169,6 +177,7 @@ class _Handle:
         with contextlib.suppress(durable.error):
             durable.delete_state(self.handle, "s")
         self.prime()
+        self.dirty = False
 
     def close(self) -> None:
         """Free the engine's memory: the state first, or it leaks."""
@@ -228,9 +237,8 @@ class Engine:
                 try:
                     for member in handle.fire(keys, known):
                         fresh.update(handle.members[member].rules)
-                except BaseException as error:
-                    if not self._recovered(stage, handle, error):
-                        raise
+                except durable.error as error:
+                    self._split(stage, handle, error)
                     return None
             fired |= fresh
         return fired
@@ -246,22 +254,19 @@ class Engine:
                     flags.add(flag)
         return flags
 
-    def _recovered(self, stage: list[_Handle], handle: _Handle, error: BaseException) -> bool:
-        """After an error every state is reset; where the engine's own limit was hit, the handle is split in two."""
-        for other in self._handles():
-            other.reset()
-        limit = isinstance(error, durable.error) and any(code in str(error) for code in _LIMITS)
-        if not limit or len(handle.members) < 2:
-            return False
+    def _split(self, stage: list[_Handle], handle: _Handle, error: Exception) -> None:
+        """Where the engine's own limit was hit, two handles take the place of one; any other error is raised again."""
+        if len(handle.members) < 2 or not any(code in str(error) for code in _LIMITS):
+            raise error
         half = len(handle.members) // 2
         position = stage.index(handle)
         stage[position : position + 1] = [
             _Handle(handle.members[:half], self._writer),
             _Handle(handle.members[half:], self._writer),
         ]
+        handle.reset()
         handle.close()
         self.splits += 1
-        return True
 
     def _handles(self) -> list[_Handle]:
         return [handle for stage in self._stages for handle in stage]
