@@ -155,7 +155,7 @@ class _Builder:
                 self.direct["prior_authorization.number"].add("prior_authorization")
             elif number != "":
                 status = "on_file"
-        return {"status": status, "how": " ".join(hows), "rules": _ids(claims)}
+        return {"status": status, "how": _texts(hows), "rules": _ids(claims)}
 
     def documentation(self) -> list[Part]:
         held = self.facts.shown.get("documentation")
@@ -574,7 +574,10 @@ def _ids(claims: Iterable[Claim]) -> list[str]:
 
 
 def _texts(texts: Iterable[str | None]) -> str:
-    return " ".join(dict.fromkeys(text for text in texts if text))
+    """The texts as sentences one after the other, each once."""
+    different = list(dict.fromkeys(text for text in texts if text))
+    closed = [text if text.endswith((".", "!", "?")) else text + "." for text in different[:-1]]
+    return " ".join([*closed, *different[-1:]])
 
 
 def _notes(claims: Iterable[Claim]) -> str:
