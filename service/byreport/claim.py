@@ -16,6 +16,9 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 from byreport.findings import nearest
 from byreport.vocabulary import MAX_TEXT, Fact, ValueError_, Vocabulary, vocabulary
 
+MAX_PAYER = 120
+"""Characters of a payer's path."""
+
 
 @dataclass(frozen=True)
 class ClaimLine:
@@ -56,6 +59,15 @@ class _Strict(Schema):
         unknown = RAISE
 
 
+def _payer_path(value: str) -> None:
+    if not value.strip():
+        raise ValidationError("payer is empty; expected a payer's path such as medicaid/TX")
+    if len(value) > MAX_PAYER:
+        raise ValidationError(
+            f"payer is longer than {MAX_PAYER} characters; expected a payer's path such as medicaid/TX"
+        )
+
+
 def _described(fact: Fact) -> dict[str, Any]:
     described = {"description": fact.meaning + (f" ({fact.unit})" if fact.unit else "")}
     shapes: dict[str, dict[str, Any]] = {
@@ -85,7 +97,7 @@ def claim_schema(vocab: Vocabulary | None = None) -> type[Schema]:
         node[leaf] = FactField(fact)
     tree["payer"] = fields.String(
         required=True,
-        validate=lambda value: 0 < len(value.strip()) <= 120,
+        validate=_payer_path,
         metadata={
             "description": "Path of the payer, for example medicaid/TX, or `medicare` with provider.state",
             "example": "medicaid/TX",
@@ -136,18 +148,19 @@ def nested(facts: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _did_you_mean(name: str) -> str:
+    near = nearest(name, [fact.name for fact in vocabulary().claim_facts()])
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def _problems(messages: Mapping[Any, Any] | list[Any], prefix: str) -> Any:
     if isinstance(messages, list):
         yield prefix or "claim", "; ".join(str(message) for message in messages)
         return
     for key, value in messages.items():
-        name = f"{prefix}.{key}" if prefix and key != "_schema" else (prefix or str(key))
+        name = (prefix or "claim") if key == "_schema" else f"{prefix}.{key}" if prefix else str(key)
         if value == ["Unknown field."]:
-            near = nearest(name, [fact.name for fact in vocabulary().claim_facts()])
-            yield (
-                name,
-                "unknown field; a claim line carries nothing else" + (f" (did you mean {near[0]}?)" if near else ""),
-            )
+            yield name, "unknown field; a claim line carries nothing else" + _did_you_mean(name)
         elif value == ["Missing data for required field."]:
             yield name, "is required"
         else:

@@ -51,7 +51,11 @@ class RulebookError(Exception):
         super().__init__(f"{len(self.findings)} fault(s): " + "; ".join(str(f) for f in self.findings[:3]))
 
 
+_LONGEST_NAME = 120
+"""Nothing of ours has a longer name; comparing much longer texts takes long."""
+
+
 def nearest(name: str, names: Iterable[str], limit: int = 1) -> list[str]:
     """The names most like `name`, best first; none when nothing is near."""
-    hits = process.extract(name, list(names), scorer=fuzz.WRatio, limit=limit, score_cutoff=70)
+    hits = process.extract(name[:_LONGEST_NAME], list(names), scorer=fuzz.WRatio, limit=limit, score_cutoff=70)
     return [str(hit[0]) for hit in hits]

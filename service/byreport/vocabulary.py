@@ -31,10 +31,15 @@ EMPTY = ""
 MAX_TEXT = 2_000
 MAX_LIST = 100
 SCALE = 10_000
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Days outside are slips, and too near the ends of the calendar to count deadlines from."""
 
 _TYPES = ("text", "code", "ndc", "choice", "boolean", "date", "integer", "quantity", "amount", "fact")
 ORDERED = frozenset({"date", "integer", "quantity", "amount"})
-_CODE = re.compile(r"[A-Z0-9][A-Z0-9.]{0,9}")
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{0,9}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER = re.compile(r"[0-9]{1,11}(\.[0-9]{1,4})?|\.[0-9]{1,4}")
+"""Figures as claims carry them: what Decimal takes besides (1e3, 1_000, other scripts' digits) is likelier a slip."""
 _SPACES = re.compile(r"\s+")
 
 
@@ -51,9 +56,7 @@ def fold(text: str) -> str:
     """The form in which texts are compared: NFC, one space for any run of spaces, without case."""
     if text.isascii():
         return " ".join(text.lower().split())
-    return _SPACES.sub(
-        " ", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    ).strip()
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())).strip()
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Fact:
 
     def _scalar(self, value: Any) -> Scalar:
         if value is None or isinstance(value, (list, dict, tuple)):
-            raise ValueError_(f"{value!r} is no value of {self.name}", self.expected())
+            raise ValueError_(f"{_clipped(value)} is no value of {self.name}", self.expected())
         if isinstance(value, str) and value.strip() == "" and self.type != "boolean":
             return EMPTY
         parse = getattr(self, f"_{self.type}")
@@ -155,7 +158,7 @@ class Fact:
     def _refuse(self, value: Any, names: Iterable[str] = ()) -> ValueError_:
         close = nearest(str(value), names)
         return ValueError_(
-            f"{value!r} is no value of {self.name}", self.expected(), close[0] if close else None
+            f"{_clipped(value)} is no value of {self.name}", self.expected(), close[0] if close else None
         )
 
     def _text(self, value: Any) -> str:
@@ -169,13 +172,13 @@ class Fact:
     def _code(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise self._refuse(value)
-        code = str(value).strip().upper()
+        code = str(value).strip()
         if not _CODE.fullmatch(code):
             raise self._refuse(value)
-        return code
+        return code.upper()
 
     def _ndc(self, value: Any) -> str:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > 80:
             raise self._refuse(value)
         try:
             return normalise(value)
@@ -196,17 +199,20 @@ class Fact:
     def _date(self, value: Any) -> str:
         if isinstance(value, datetime.date):
             value = value.isoformat()
-        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        if not isinstance(value, str) or not _DAY.fullmatch(value):
             raise self._refuse(value)
         try:
-            return datetime.date.fromisoformat(value).isoformat()
+            day = datetime.date.fromisoformat(value)
         except ValueError:
             raise self._refuse(value) from None
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:
+            raise self._refuse(value)
+        return value
 
     def _integer(self, value: Any) -> int:
         if isinstance(value, bool):
             raise self._refuse(value)
-        if isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,9}", value.strip()):
+        if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,9}", value.strip()):
             value = int(value)
         if not isinstance(value, int) or abs(value) > 10**9:
             raise self._refuse(value)
@@ -214,6 +220,8 @@ class Fact:
 
     def _number(self, value: Any, least_places: int) -> str:
         if isinstance(value, (bool, float)) or not isinstance(value, (str, int, Decimal)):
+            raise self._refuse(value)
+        if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
             raise self._refuse(value)
         try:
             number = Decimal(value.strip() if isinstance(value, str) else value)
@@ -233,6 +241,11 @@ class Fact:
         if not isinstance(value, str):
             raise self._refuse(value)
         return value
+
+
+def _clipped(value: Any) -> str:
+    text = repr(value[:60] if isinstance(value, str) else value)
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _decimals(number: Decimal) -> int:
@@ -280,9 +293,7 @@ def load(path: Path | None = None) -> Vocabulary:
     for entry in document.data["facts"]:
         kind = entry["type"]
         if kind not in _TYPES or entry["name"] in facts:
-            raise ValueError(
-                f"schemas/vocabulary.yaml: fact {entry['name']}: bad type {kind!r} or repeated name"
-            )
+            raise ValueError(f"schemas/vocabulary.yaml: fact {entry['name']}: bad type {kind!r} or repeated name")
         facts[entry["name"]] = Fact(
             name=entry["name"],
             type=kind,
