@@ -1,24 +1,25 @@
 """Claim lines out of a file or a pipe: one JSON object, an array of them, or JSON lines, read as they come.
 
-What is read is strict JSON in UTF-8: a key that stands twice, NaN, Infinity and half a surrogate pair are
-faults, because two readers could take them differently. A fault costs the one claim line it is in, unless
+What is read is strict JSON in UTF-8 (`strictjson`). A fault costs the one claim line it is in, unless
 brackets don't close: then nothing after it can be told apart, and reading ends there.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from byreport import strictjson
 
 CHUNK = 1 << 16
 MAX_CLAIM = 2_000_000
 """Bytes that one claim line may take; no claim is near it, and a file of one endless line must not fill memory."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_PLACE = re.compile(r"line (\d+), column (\d+)")
 _OUTSIDE = re.compile(r'["{}\[\],\n]')
 _IN_STRING = re.compile(r'["\\\n]')
 
@@ -50,63 +51,22 @@ class Pause:
     """All that has come was read; the next step may wait for more."""
 
 
-class JsonFault(ValueError):
-    """Text that is not strict JSON. `line` counts from 1 within the text."""
+class _NotJson(ValueError):
+    """Text that is not strict JSON; `line` counts from 1 within the text."""
 
-    def __init__(self, problem: str, line: int = 1) -> None:
-        super().__init__(problem)
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
         self.line = line
 
 
-def parse(text: str) -> Any:
-    """The value of one strict JSON text. Raises JsonFault."""
-    value, end = _scan(text, _SPACE.match(text).end())  # type: ignore[union-attr]
-    rest = _SPACE.match(text, end).end()  # type: ignore[union-attr]
-    if rest < len(text):
-        raise JsonFault("something follows the end of the JSON value; expected one value", _line_of(text, rest))
-    return value
-
-
-def _scan(text: str, start: int) -> tuple[Any, int]:
+def _parse(text: str) -> Any:
     try:
-        value, end = _DECODER.raw_decode(text, start)
-    except json.JSONDecodeError as error:
-        raise JsonFault(f"is not JSON: {error.msg} at column {error.colno}", error.lineno) from None
-    except JsonFault as error:
-        raise JsonFault(str(error), _line_of(text, start)) from None
-    except RecursionError:
-        raise JsonFault("is nested too deeply; a claim line has three levels", _line_of(text, start)) from None
-    except ValueError:
-        raise JsonFault("holds a number with too many digits", _line_of(text, start)) from None
-    try:
-        text[start:end].encode()
-        if "\\u" in text[start:end]:
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise JsonFault(
-            "holds half of a surrogate pair (\\ud800 to \\udfff), which is no character", _line_of(text, start)
-        ) from None
-    return value, end
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise JsonFault(f"the key {twice!r} stands twice in one object; keep one")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise JsonFault(f"{name} is no JSON value")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
-
-
-def _line_of(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
+        return strictjson.loads(text)
+    except strictjson.JsonError as error:
+        place = _PLACE.fullmatch(error.place)
+        if place is not None:
+            raise _NotJson(int(place[1]), f"column {place[2]}: {error.problem}") from None
+        raise _NotJson(1, error.problem if error.place == "body" else f"{error.place}: {error.problem}") from None
 
 
 def read(stream: Bytes) -> Iterator[Entry | Fault | Pause]:
@@ -140,7 +100,7 @@ def _layout(head: bytes, ended: bool) -> str | None:
 
 def _whole(line: bytes) -> bool:
     try:
-        parse(line.decode())
+        _parse(line.decode())
     except ValueError:
         return False
     return True
@@ -182,10 +142,10 @@ def _line(number: int, raw: bytes) -> Iterator[Entry | Fault]:
         yield Fault(number, f"is longer than {MAX_CLAIM:,} bytes; a claim line is far shorter")
         return
     try:
-        yield Entry(number, parse(raw.decode()))
+        yield Entry(number, _parse(raw.decode()))
     except UnicodeDecodeError as error:
         yield Fault(number, f"is not UTF-8 (byte {error.start + 1}); save the file as UTF-8")
-    except JsonFault as error:
+    except _NotJson as error:
         yield Fault(number, str(error))
 
 
@@ -290,8 +250,8 @@ class _Scanner:
             return
         try:
             lead = _SPACE.match(text).end()  # type: ignore[union-attr]
-            yield Entry(first + text.count("\n", 0, lead), parse(text))
-        except JsonFault as error:
+            yield Entry(first + text.count("\n", 0, lead), _parse(text))
+        except _NotJson as error:
             yield Fault(first + error.line - 1, str(error))
 
     def _keep(self, text: str) -> None:
