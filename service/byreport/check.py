@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from byreport import yamlfile
 from byreport.coverage import unaccounted
 from byreport.findings import Finding
 from byreport.reference import Reference
 from byreport.rule import Rule, tests
 from byreport.rulebook import COMMON, Rulebook
+from byreport.shape import shape_findings
 from byreport.strata import producers, strata
 
 
 def check(rulebook: Rulebook, reference: Reference) -> list[Finding]:
     """Every fault and warning of a tree, in order of file and line."""
     findings = set(rulebook.load())
+    findings.update(_shapes(rulebook, {(fault.file, fault.line) for fault in findings}))
     findings.update(unaccounted(rulebook))
     for path in rulebook.paths():
         rules = rulebook.ruleset(path)
@@ -24,6 +27,14 @@ def check(rulebook: Rulebook, reference: Reference) -> list[Finding]:
     findings.update(_circles(rulebook))
     findings.update(_never_concluded(rulebook))
     return sorted(findings)
+
+
+def _shapes(rulebook: Rulebook, reported: set[tuple[str, int]]) -> Iterator[Finding]:
+    """What does not fit the JSON Schemas, but for the lines of which the loader has spoken already."""
+    for name, data in rulebook.files.items():
+        for finding in shape_findings(yamlfile.parse(data, name)):
+            if (finding.file, finding.line) not in reported:
+                yield finding
 
 
 def _examples(rules: tuple[Rule, ...]) -> Iterator[Finding]:

@@ -54,18 +54,24 @@ class FactField(fields.Field[Any]):
         return shown
 
 
+_OBJECT = "expected an object with named fields"
+
+
 class _Strict(Schema):
     class Meta:
         unknown = RAISE
 
+    error_messages = {"type": _OBJECT}  # noqa: RUF012 - marshmallow declares it so
+
+
+_PAYER = "expected a payer's path such as medicaid/TX"
+
 
 def _payer_path(value: str) -> None:
     if not value.strip():
-        raise ValidationError("payer is empty; expected a payer's path such as medicaid/TX")
+        raise ValidationError(f"payer is empty; {_PAYER}")
     if len(value) > MAX_PAYER:
-        raise ValidationError(
-            f"payer is longer than {MAX_PAYER} characters; expected a payer's path such as medicaid/TX"
-        )
+        raise ValidationError(f"payer is longer than {MAX_PAYER} characters; {_PAYER}")
 
 
 def _described(fact: Fact) -> dict[str, Any]:
@@ -97,6 +103,7 @@ def claim_schema(vocab: Vocabulary | None = None) -> type[Schema]:
         node[leaf] = FactField(fact)
     tree["payer"] = fields.String(
         required=True,
+        error_messages={"invalid": _PAYER, "null": _PAYER},
         validate=_payer_path,
         metadata={
             "description": "Path of the payer, for example medicaid/TX, or `medicare` with provider.state",
@@ -108,7 +115,11 @@ def claim_schema(vocab: Vocabulary | None = None) -> type[Schema]:
 
 def _schema(name: str, tree: Mapping[str, Any]) -> type[Schema]:
     made = {
-        key: fields.Nested(_schema(name + key.title().replace("_", ""), value), required=key == "line")
+        key: fields.Nested(
+            _schema(name + key.title().replace("_", ""), value),
+            required=key == "line",
+            error_messages={"null": _OBJECT + "; leave it out when all of it is unknown"},
+        )
         if isinstance(value, dict)
         else value
         for key, value in tree.items()
@@ -148,6 +159,11 @@ def nested(facts: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _expected(name: str) -> str:
+    fact = vocabulary().facts.get(name)
+    return f"expected {fact.expected()}" if fact else _PAYER if name == "payer" else _OBJECT
+
+
 def _did_you_mean(name: str) -> str:
     near = nearest(name, [fact.name for fact in vocabulary().claim_facts()])
     return f" (did you mean {near[0]}?)" if near else ""
@@ -162,6 +178,6 @@ def _problems(messages: Mapping[Any, Any] | list[Any], prefix: str) -> Any:
         if value == ["Unknown field."]:
             yield name, "unknown field; a claim line carries nothing else" + _did_you_mean(name)
         elif value == ["Missing data for required field."]:
-            yield name, "is required"
+            yield name, "is required; " + _expected(name)
         else:
             yield from _problems(value, name)

@@ -14,7 +14,7 @@ from byreport import facts as facts_
 from byreport.decision import decide
 from byreport.desk import Decided, Desk
 from byreport.engine import Engine
-from byreport.log import Committer, Idempotency, Log, NewRecord, Record, now
+from byreport.log import Committer, Idempotency, IdempotencyConflict, Log, NewRecord, Record, now
 from byreport.rulebook import Rulebook
 
 _SHORT = 512
@@ -63,16 +63,19 @@ class Docket:
 
     def recall(self, idempotency: Idempotency) -> list[str] | None:
         """The answers given before under this key, or None. Raises IdempotencyConflict for another request."""
+        records = self.recalled(idempotency)
+        return None if records is None else [record.decision for record in records]
+
+    def recalled(self, idempotency: Idempotency) -> list[Record] | None:
+        """As `recall`, with the records; a line that was refused in the request has none."""
         remembered = self.log.recall(idempotency.key)
         if remembered is None:
             return None
         if remembered.digest != idempotency.digest:
             # append() raises the same conflict; asking first spares deciding.
-            from byreport.log import IdempotencyConflict
-
             raise IdempotencyConflict(f"the idempotency key {idempotency.key!r} was used for another request")
         records = [self.log.get(decision_id) for decision_id in remembered.decision_ids]
-        return [record.decision for record in records if record is not None]
+        return [record for record in records if record is not None]
 
     def _keep_rulebook(self) -> None:
         rulebook = self.desk.rulebook

@@ -629,6 +629,11 @@ class Log:
                 return reason
         return error
 
+    def check_writable(self) -> None:
+        """Takes the writers' lock and gives it back. Raises LogUnavailable when nothing could be appended now."""
+        with _answering(), self._writing.begin() as connection:
+            self._take_lock(connection)
+
     def keep_rulebook(self, hash: str, data: bytes) -> None:
         """Keeps a rulebook's canonical archive, once; cheap to call before every decision.
 

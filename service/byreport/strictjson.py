@@ -1,0 +1,91 @@
+"""JSON read strictly: what parsers read differently, or databases can't keep, is refused (RFC 8259, RFC 7493)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+MAX_DEPTH = 20
+MAX_MEMBERS = 500
+"""Of one object; the vocabulary has far fewer names."""
+
+
+class JsonError(ValueError):
+    """Bytes that are no JSON this package takes. `place` says where, `problem` what and how to fix it."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.place = place
+        self.problem = problem
+
+
+def loads(data: bytes | str) -> Any:
+    """The JSON value in `data`.
+
+    Raises JsonError for text that is not UTF-8 or not JSON, for a name that stands twice in one object, NaN and
+    infinities, lone surrogates and NUL characters, and for nesting deeper than MAX_DEPTH.
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+    except UnicodeDecodeError as error:
+        raise JsonError(f"byte {error.start}", "not UTF-8; send the text encoded as UTF-8") from None
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_number)
+    except json.JSONDecodeError as error:
+        raise JsonError(f"line {error.lineno}, column {error.colno}", f"not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise JsonError("body", f"nested deeper than {MAX_DEPTH} levels") from None
+    except JsonError:
+        raise
+    except ValueError:  # Python converts no text of more than 4300 digits to a number
+        raise JsonError("body", "a number has too many digits") from None
+    _check(value)
+    return value
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise JsonError(name[:80], "the name stands twice in one object; only one can count")
+        result[name] = value
+    if len(result) > MAX_MEMBERS:
+        raise JsonError("body", f"an object has more than {MAX_MEMBERS} members")
+    return result
+
+
+def _constant(name: str) -> NoReturn:
+    raise JsonError(name, "no number of JSON; leave the field out where the value is unknown")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise JsonError(text[:40], "the number is too large")
+    return number
+
+
+def _check(value: Any) -> None:
+    pending: list[tuple[Any, int]] = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise JsonError("body", f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(item, str):
+            _check_text(item)
+        elif isinstance(item, list):
+            pending.extend((entry, depth + 1) for entry in item)
+        elif isinstance(item, dict):
+            pending.extend((name, depth) for name in item)
+            pending.extend((entry, depth + 1) for entry in item.values())
+
+
+def _check_text(text: str) -> None:
+    if "\x00" in text:
+        raise JsonError("body", "a text holds a NUL character (\\u0000); take it out")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise JsonError("body", "a text holds half a surrogate pair (\\ud800 to \\udfff) by itself") from None

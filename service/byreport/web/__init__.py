@@ -1,0 +1,1 @@
+"""The service: Flask, thin. A view validates, calls one function and renders."""
