@@ -21,14 +21,13 @@ PIP_INSTALL := "$(BIN)/python" -m pip install --quiet --disable-pip-version-chec
 .PHONY: run serve test fuzz bench clean
 
 run: $(VENV)/.run
-	@status=0; for claim in examples/claims/*.json; do \
-	    printf '\n######## %s\n\n' "$$claim"; \
-	    "$(BIN)/byreport" --log "$(LOG)" decide "$$claim" || status=$$?; \
-	done; \
-	printf '\n######## Next\n\nAll decisions are in %s. Start the service with\n\n    make serve\n\nand ask it from another terminal:\n\n' "$(LOG)"; \
-	printf "    curl -s -H 'Content-Type: application/json' --data @examples/claims/02-eptinezumab-with-its-code.json http://127.0.0.1:$(PORT)/v1/decisions\n\n"; \
-	printf 'The same for one line of your own:  %s --log %s decide claim.json\n' "$(BIN)/byreport" "$(LOG)"; \
-	exit $$status
+	@"$(BIN)/byreport" --log "$(LOG)" decide examples/claims/*.json
+	@printf '\n%s\n\n' "All decisions are in $(LOG). One line of your own:"
+	@printf '    %s\n' "$(BIN)/byreport --log $(LOG) decide claim.json"
+	@printf '\n%s\n\n' "Start the service, and ask it from another terminal:"
+	@printf '    %s\n' "make serve"
+	@printf "    %s \\\\\n" "curl -s -H 'Content-Type: application/json' --data @examples/claims/02-eptinezumab-with-its-code.json"
+	@printf '         %s\n' "http://127.0.0.1:$(PORT)/v1/decisions"
 
 serve: $(VENV)/.run
 	@exec "$(BIN)/byreport" --log "$(LOG)" serve --port "$(PORT)"

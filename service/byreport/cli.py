@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -161,11 +161,11 @@ def main(context: click.Context, rules: Path | None, log: str | None, reference:
 
 
 @main.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File("rb"))
 @click.option("--json", "as_json", is_flag=True, help="Print each decision as one line of JSON, as the log holds it.")
 @click.option("--short", is_flag=True, help="Leave out the rules that fired.")
 @_settings
-def decide(settings: Settings, file: BinaryIO, as_json: bool, short: bool) -> None:
+def decide(settings: Settings, files: tuple[BinaryIO, ...], as_json: bool, short: bool) -> None:
     """Decide the claim lines in FILE (- for standard input) and record each decision.
 
     FILE holds one claim line as a JSON object, an array of them, or one per line (JSON lines). Decisions come in the
@@ -181,18 +181,17 @@ def decide(settings: Settings, file: BinaryIO, as_json: bool, short: bool) -> No
     cat night.jsonl | byreport --log /var/lib/byreport.db decide --json -
     """
     docket = settings.docket()
-    run = _Run(docket, "-" if file.name == "<stdin>" else str(file.name), as_json, not short)
+    run = _Run(docket, as_json, not short, named=len(files) > 1)
     try:
-        with _progress(file) as read_so_far:
-            run.all(file, read_so_far)
+        for file in files:
+            with _progress(file) as read_so_far:
+                run.all(file, read_so_far)
     except KeyboardInterrupt:
         click.echo(f"byreport: stopped; {run.printed} decision(s) printed, each of them is in the log", err=True)
         sys.exit(INTERRUPTED)
     finally:
         docket.close()
-    if run.read == 0:
-        click.echo(f"{run.name}: holds no claim line; expected a JSON object, an array or JSON lines", err=True)
-    sys.exit(2 if run.unusable else 1 if run.bad or not run.read else 0)
+    sys.exit(2 if run.unusable else 1 if run.bad else 0)
 
 
 @dataclass
@@ -200,30 +199,34 @@ class _Run:
     """One run over a file: decides line after line, and records and prints what is decided in groups."""
 
     docket: Docket
-    name: str
     as_json: bool
     why: bool
+    named: bool
+    name: str = ""
     printed: int = 0
-    read: int = 0
     bad: int = 0
     unusable: bool = False
     _waiting: list[tuple[Decided, Any]] = field(default_factory=list)
 
-    def all(self, file: BinaryIO, read_so_far: Any) -> None:
+    def all(self, file: BinaryIO, read_so_far: Callable[[], None]) -> None:
         from byreport import claimfile
 
+        self.name = "-" if file.name == "<stdin>" else str(file.name)
+        empty = True
         for entry in claimfile.read(file):  # type: ignore[arg-type]  # files and pipes of Python have read1
             if isinstance(entry, claimfile.Pause):
                 # What is decided is shown before waiting for more, so that a pipe can be asked line by line.
                 self._record()
                 read_so_far()
-            elif isinstance(entry, claimfile.Fault):
-                self.read += 1
+                continue
+            empty = False
+            if isinstance(entry, claimfile.Fault):
                 self._complain(entry.line, entry.text)
             else:
-                self.read += 1
                 self._decide(entry.line, entry.data)
         self._record()
+        if empty:
+            self._complain(1, "holds no claim line; expected a JSON object, an array of them or JSON lines")
 
     def _decide(self, line: int, data: Any) -> None:
         from byreport.claim import ClaimError
@@ -271,8 +274,8 @@ class _Run:
         if self.as_json:
             click.echo(text)
         else:
-            if self.printed:
-                click.echo("\n" + "=" * 100 + "\n")
+            if self.printed or self.named:
+                click.echo(f"{'=' * 100}\n{self.name + chr(10) if self.named else ''}")
             _show(decision_lines(json.loads(text), _subject(self.docket, decided), self.why))
         self.printed += 1
 
@@ -300,7 +303,7 @@ def _show(lines: Sequence[Line]) -> None:
 
 
 @contextmanager
-def _progress(file: BinaryIO) -> Iterator[Any]:
+def _progress(file: BinaryIO) -> Iterator[Callable[[], None]]:
     """A progress bar on standard error for a file that takes long, where it disturbs no other output."""
     size = os.fstat(file.fileno()).st_size if file.name != "<stdin>" and os.path.isfile(file.name) else 0
     if size < 200_000 or not sys.stderr.isatty() or sys.stdout.isatty():
