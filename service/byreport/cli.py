@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -664,7 +665,7 @@ def coverage(settings: Settings, directory: Path | None) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
 @click.option("--threads", type=click.IntRange(1, 256), default=4, show_default=True, help="Threads of each process.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @_settings
@@ -675,13 +676,20 @@ def serve(settings: Settings, host: str, port: int, threads: int, workers: int) 
     byreport serve --port 8000
     curl -s -H 'Content-Type: application/json' --data @claim.json http://127.0.0.1:8000/v1/decisions
     """
+    from byreport.web.server import AddressRefused, loopback
     from byreport.web.server import serve as run
 
-    click.echo(f"byreport {__version__} on http://{host}:{port}, log {settings.log.split('@')[-1]}; Ctrl-C ends it")
     try:
-        run(settings.docket, host=host, port=port, threads=threads, workers=workers)
+        address = loopback(host).strip("[]")
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.create_server((address, port), family=family):
+            pass  # gunicorn would try for seconds, and name no way out
+    except AddressRefused as error:
+        raise Unusable(str(error)) from None
     except OSError as error:
-        raise Unusable(f"can't listen on {host}:{port}: {error}") from None
+        raise Unusable(f"can't listen on {host}:{port}: {error.strerror}; name another port with --port") from None
+    click.echo(f"byreport {__version__} on http://{host}:{port}, log {settings.log.split('@')[-1]}; Ctrl-C ends it")
+    run(settings.docket, host=host, port=port, threads=threads, workers=workers)
 
 
 @main.command()
