@@ -47,9 +47,7 @@ def _examples(rules: tuple[Rule, ...]) -> Iterator[Finding]:
         fires = {example.fires for example in rule.examples}
         if fires != {True, False}:
             lacking = " and ".join(
-                word
-                for value, word in ((True, "one that fires"), (False, "one that does not"))
-                if value not in fires
+                word for value, word in ((True, "one that fires"), (False, "one that does not")) if value not in fires
             )
             yield Finding(
                 rule.file,
@@ -83,16 +81,17 @@ def _noc_codes(rules: tuple[Rule, ...], reference: Reference) -> Iterator[Findin
         for conclusion in rule.then:
             code = conclusion.settings.get("code") if conclusion.verb == "use_code" else None
             noc = reference.noc(code) if code else None
-            if (
-                noc is None
-                or noc.kind == "ingredient_residual"
-                or rule.effective_to
-                or rule.ruleset == COMMON
-            ):
+            if noc is None or noc.kind == "ingredient_residual" or rule.effective_to or rule.ruleset == COMMON:
                 continue
             if "drug.specific_code" not in tested and "drug.compounded" not in tested:
-                yield Finding(rule.file, rule.line, 1, "noc-for-ever", f"{rule.id} recommends the NOC code {code} without an end",
-                              expected="`drug.specific_code: missing` in `when`, or `effective: {to: …}`")  # fmt: skip
+                yield Finding(
+                    rule.file,
+                    rule.line,
+                    1,
+                    "noc-for-ever",
+                    f"{rule.id} recommends the NOC code {code} without an end",
+                    expected="`drug.specific_code: missing` in `when`, or `effective: {to: …}`",
+                )
 
 
 def _circles(rulebook: Rulebook) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from flask import Response, request
 from flask_smorest import Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from byreport import __version__, payers, ruledata, strictjson
 from byreport.claim import ClaimError
@@ -25,6 +25,8 @@ from byreport.web import schemas
 from byreport.web.problems import MEDIA_TYPE, FieldError, Problem, finding_errors, of
 
 MAX_LINES = 500
+MAX_BODY = 2_000_000
+"""Bytes of a request's body."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _DECISION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -104,7 +106,11 @@ def _results(answers: Sequence[str | Problem]) -> str:
 def _body() -> Any:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
-    return strictjson.loads(request.get_data(cache=False))
+    data = request.get_data(cache=False)
+    # A body sent in chunks names no length, and is cut off at the limit without a word.
+    if request.content_length is None and len(data) >= MAX_BODY:
+        raise RequestEntityTooLarge
+    return strictjson.loads(data)
 
 
 def _idempotency_key() -> str | None:

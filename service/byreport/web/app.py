@@ -14,9 +14,6 @@ from byreport.schema_files import claim_schema, decision_schema
 from byreport.web import api as api_
 from byreport.web import problems, schemas
 
-MAX_BODY = 2_000_000
-"""Bytes of a request's body."""
-
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -36,7 +33,7 @@ def create_app(docket: Docket) -> Flask:
     """The application that decides on `docket`; it closes nothing."""
     app = Flask("byreport.web")
     app.config.update(
-        MAX_CONTENT_LENGTH=MAX_BODY,
+        MAX_CONTENT_LENGTH=api_.MAX_BODY,
         TRUSTED_HOSTS=_HOSTS,
         API_TITLE="byreport",
         API_VERSION=__version__,
