@@ -212,7 +212,7 @@ class _Run:
     def all(self, file: BinaryIO, read_so_far: Callable[[], None]) -> None:
         from byreport import claimfile
 
-        self.name = "-" if file.name == "<stdin>" else str(file.name)
+        self.name = _name(file)
         empty = True
         for entry in claimfile.read(file):  # type: ignore[arg-type]  # files and pipes of Python have read1
             if isinstance(entry, claimfile.Pause):
@@ -303,10 +303,15 @@ def _show(lines: Sequence[Line]) -> None:
         click.echo(render.text_of(lines), nl=False)
 
 
+def _name(file: BinaryIO) -> str:
+    name = getattr(file, "name", "<stdin>")
+    return "-" if name == "<stdin>" else str(name)
+
+
 @contextmanager
 def _progress(file: BinaryIO) -> Iterator[Callable[[], None]]:
     """A progress bar on standard error for a file that takes long, where it disturbs no other output."""
-    size = os.fstat(file.fileno()).st_size if file.name != "<stdin>" and os.path.isfile(file.name) else 0
+    size = os.path.getsize(_name(file)) if os.path.isfile(_name(file)) else 0
     if size < 200_000 or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
         return
