@@ -59,6 +59,7 @@ DERIVED: dict[str, list[Any]] = {
     "line.specific_code_exists": [True],
     "requires.prior_authorization": [True],
     "recommends.code": ["J3490", "J3590"],
+    "recommends.another_code": [True],
 }
 
 

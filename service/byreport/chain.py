@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from byreport.evaluate import holds
-from byreport.precedence import codes_of, part_of, resolve, resolved_facts
+from byreport.precedence import codes_named, resolve, resolved_facts
 from byreport.rule import Any_, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import Key, vocabulary
@@ -90,9 +90,7 @@ def concluded_facts() -> frozenset[str]:
     return frozenset(fact.name for fact in vocabulary().facts.values() if fact.origin == "concluded")
 
 
-def _concluded(
-    payer: PayerRules, fired: list[Rule], undecided: list[Rule], keys: Mapping[str, Key]
-) -> Concluded:
+def _concluded(payer: PayerRules, fired: list[Rule], undecided: list[Rule], keys: Mapping[str, Key]) -> Concluded:
     certain: dict[tuple[str, Any], tuple[str, ...]] = {}
     possible: dict[tuple[str, Any], tuple[str, ...]] = {}
     for rules, pairs in ((fired, certain), (undecided, possible)):
@@ -100,30 +98,37 @@ def _concluded(
             for conclusion in rule.then:
                 pair = asserts(conclusion)
                 if pair is not None:
-                    pairs[pair] = (*pairs.get(pair, ()), rule.id)
-    resolution = resolve(fired, payer.depth)
+                    _add(pairs, pair, rule)
+    resolution = resolve(fired, payer.depth, keys)
     facts = resolved_facts(resolution, keys)
     if "requires.prior_authorization" in facts:
         claims = resolution.live["prior_authorization"]
-        certain["requires.prior_authorization", True] = tuple(
-            c.rule.id for c in claims if c.value == "required"
-        )
+        certain["requires.prior_authorization", True] = tuple(c.rule.id for c in claims if c.value == "required")
     codes = facts.get("recommends.code", frozenset())
+    by = tuple(claim.rule.id for claim in resolution.live.get("code", ()))
     for code in codes if isinstance(codes, frozenset) else ():
-        certain["recommends.code", code] = tuple(c.rule.id for c in resolution.live["code"])
+        certain["recommends.code", code] = by
+    if facts.get("recommends.another_code") is True:
+        certain["recommends.another_code", True] = by
     for rule in undecided:
         _possible_parts(rule, keys, possible)
+    for rule in fired:
+        if any(not codes_named(c, keys) for c in rule.then if c.verb == "use_code"):
+            _add(possible, ("recommends.code", None), rule)
+            _add(possible, ("recommends.another_code", True), rule)
     return Concluded(certain, possible)
 
 
-def _possible_parts(
-    rule: Rule, keys: Mapping[str, Key], possible: dict[tuple[str, Any], tuple[str, ...]]
-) -> None:
-    claims = resolve([rule], {}).live
-    if any(claim.value == "required" for claim in claims.get("prior_authorization", ())):
-        pair = ("requires.prior_authorization", True)
-        possible[pair] = (*possible.get(pair, ()), rule.id)
-    if any(part_of(conclusion) == "code" for conclusion in rule.then):
-        codes: list[str | None] = [*codes_of(claims["code"], keys)]
-        for code in codes or [None]:
-            possible["recommends.code", code] = (*possible.get(("recommends.code", code), ()), rule.id)
+def _possible_parts(rule: Rule, keys: Mapping[str, Key], possible: dict[tuple[str, Any], tuple[str, ...]]) -> None:
+    for conclusion in rule.then:
+        if conclusion.verb == "prior_authorization" and conclusion.settings["status"] == "required":
+            _add(possible, ("requires.prior_authorization", True), rule)
+        if conclusion.verb == "use_code":
+            codes: list[str | None] = [*codes_named(conclusion, keys)]
+            for code in codes or [None]:
+                _add(possible, ("recommends.code", code), rule)
+            _add(possible, ("recommends.another_code", True), rule)
+
+
+def _add(pairs: dict[tuple[str, Any], tuple[str, ...]], pair: tuple[str, Any], rule: Rule) -> None:
+    pairs[pair] = (*pairs.get(pair, ()), rule.id)

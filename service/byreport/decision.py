@@ -76,7 +76,7 @@ class _Builder:
         self.verdict = verdict
         self.vocab = vocab
         self.form = facts.shown.get("claim_form")
-        self.resolution: Resolution = resolve(fired, payer.depth)
+        self.resolution: Resolution = resolve(fired, payer.depth, facts.keys)
         self.by_verb: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
         for rule in fired:
             for conclusion in rule.then:

@@ -42,7 +42,7 @@ CACHED_VALUES = 4_096
 """Values per fact whose rendering is remembered."""
 
 _LIMITS = ("302", "303")
-_RESOLVED_FACTS = frozenset(RESOLVED.values())
+_RESOLVED_FACTS = frozenset(fact for facts in RESOLVED.values() for fact in facts)
 _RESOLVED_PARTS = frozenset({"code", "prior_authorization"})
 _SELECTIVE = {"line.ndc.code": 0, "drug.name": 1, "line.code": 3, "drug.specific_code": 4}
 """Facts whose equality most often tells rules apart are tested first; the smaller the earlier."""
@@ -246,7 +246,7 @@ class Engine:
     def _concluded(self, fired: set[int], keys: Mapping[str, Key]) -> set[str]:
         flags = {flag for index in fired for flag in self._asserts[index]}
         if self._resolved:
-            resolution = resolve([self._rules[index] for index in fired], self.payer.depth, _RESOLVED_PARTS)
+            resolution = resolve([self._rules[index] for index in fired], self.payer.depth, keys, _RESOLVED_PARTS)
             facts = resolved_facts(resolution, keys)
             for (fact, value), flag in self._resolved.items():
                 held = facts.get(fact, False)

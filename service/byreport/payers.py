@@ -8,7 +8,7 @@ from datetime import date
 
 from byreport.coverage import cited
 from byreport.policy import Document, Policy
-from byreport.precedence import part_of, value_of
+from byreport.precedence import says_something
 from byreport.rule import Rule, Source
 from byreport.rulebook import Rulebook
 
@@ -197,7 +197,7 @@ def _answering(rules: Iterable[Rule], verbs: tuple[str, ...]) -> Iterator[Rule]:
     """The rules with one of the verbs; one that only says where to ask answers nothing."""
     for rule in rules:
         for conclusion in rule.then:
-            if conclusion.verb in verbs and (part_of(conclusion) is None or value_of(conclusion) is not None):
+            if conclusion.verb in verbs and says_something(conclusion):
                 yield rule
                 break
 

@@ -44,13 +44,18 @@ def part_of(conclusion: Conclusion) -> str | None:
     return f"deadline.{conclusion.settings['what']}" if part == "deadline" else part
 
 
-def value_of(conclusion: Conclusion) -> Any:
-    """What two conclusions on one part have to agree on; None for one that only says where to ask."""
+def says_something(conclusion: Conclusion) -> bool:
+    """Whether a conclusion answers anything: one that only says where to ask does not."""
+    return conclusion.verb != "prior_authorization" or conclusion.settings["status"] != "unknown"
+
+
+def value_of(conclusion: Conclusion, keys: Mapping[str, Key]) -> Any:
+    """What two conclusions on one part have to agree on; None for one that says nothing (yet)."""
     settings = conclusion.settings
     if conclusion.verb == "use_code":
-        return settings.get("code") or ("from", settings["from"])
+        return tuple(codes_named(conclusion, keys)) or None
     if conclusion.verb == "prior_authorization":
-        return None if settings["status"] == "unknown" else settings["status"]
+        return settings["status"] if says_something(conclusion) else None
     if conclusion.verb == "price":
         return settings["basis"], settings.get("percent")
     if conclusion.verb == "require_units":
@@ -60,7 +65,10 @@ def value_of(conclusion: Conclusion) -> Any:
 
 
 def resolve(
-    fired: Iterable[Rule], depth: Mapping[str, int], parts: frozenset[str] | None = None
+    fired: Iterable[Rule],
+    depth: Mapping[str, int],
+    keys: Mapping[str, Key],
+    parts: frozenset[str] | None = None,
 ) -> Resolution:
     """Resolve the single-valued parts over the fired rules; the result does not depend on their order."""
     claims: dict[str, list[Claim]] = {}
@@ -68,7 +76,7 @@ def resolve(
         for conclusion in rule.then:
             part = part_of(conclusion)
             if part is not None and (parts is None or part in parts):
-                claims.setdefault(part, []).append(Claim(part, value_of(conclusion), rule, conclusion))
+                claims.setdefault(part, []).append(Claim(part, value_of(conclusion, keys), rule, conclusion))
     result = Resolution()
     for part in sorted(claims):
         _resolve_part(part, claims[part], result)
@@ -109,6 +117,7 @@ def resolved_facts(resolution: Resolution, keys: Mapping[str, Key]) -> dict[str,
     codes = codes_of(resolution.live.get("code", ()), keys)
     if codes:
         facts["recommends.code"] = frozenset(codes)
+        facts["recommends.another_code"] = keys.get("line.code") not in codes
     return facts
 
 

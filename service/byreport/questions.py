@@ -18,8 +18,8 @@ from byreport.chain import Verdict, concluded_facts
 from byreport.dnf import Literal, TooManyAlternatives, conjunctions
 from byreport.evaluate import holds, truth
 from byreport.patterns import sample
-from byreport.precedence import codes_named
-from byreport.rule import All, Any_, Condition, Not, Rule, Test, asserts, tests
+from byreport.residues import Residues
+from byreport.rule import Condition, Test, tests
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import Fact, Key, Vocabulary
 
@@ -54,8 +54,6 @@ MATTERS = frozenset({"coverage", "code", "prior_authorization", "denials", "edit
 """Parts that hold a line up while they are open; a price, a deadline or a caution does not."""
 
 EXPLANATION = "explanation"
-_TRUE: Condition = All(())
-_FALSE: Condition = Any_(())
 _TRIES = 256
 
 
@@ -72,106 +70,19 @@ class Question:
         return sum(WEIGHT[part] for part in self.would_decide)
 
 
-def open_facts(
-    payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict, vocab: Vocabulary
-) -> dict[str, set[str]]:
+def open_facts(payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict, vocab: Vocabulary) -> dict[str, set[str]]:
     """The unknown facts that could make some rule fire or not, with the parts those rules speak of."""
-    residues = _Residues(payer, keys, verdict)
+    residues = Residues(payer, keys, verdict)
     found: dict[str, set[str]] = defaultdict(set)
     for rule in payer.rules:
-        truth_ = verdict.truth.get(rule.id)
-        if truth_ is not None and not _asks_unknown(rule, keys):
-            continue
+        facts = essential(residues.of(rule), vocab) - concluded_facts() if rule.id in residues.open else set()
         parts = {PARTS[c.verb] for c in rule.then if c.verb in PARTS} or {EXPLANATION}
-        for fact in essential(residues.of(rule), vocab):
+        for fact in facts:
             found[fact].update(parts)
+        # A rule may be undecided and yet never fire, when what it waits for contradicts itself.
+        for held in residues.codes_held(rule) if facts or residues.fires(rule) else ():
+            found[held].add("code")
     return found
-
-
-def _asks_unknown(rule: Rule, keys: Mapping[str, Key]) -> bool:
-    return any(test.operator == "unknown" and test.fact not in keys for test in tests(rule.condition))
-
-
-class _Residues:
-    """What the unknown facts leave open of each rule's condition."""
-
-    def __init__(self, payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict) -> None:
-        self.rules = payer.by_id
-        self.keys = keys
-        self.verdict = verdict
-        self.done: dict[str, Condition] = {}
-        self.producers: dict[str, list[Rule]] = defaultdict(list)
-        for rule in payer.rules:
-            if verdict.truth.get(rule.id) is not None:
-                continue
-            for fact in {fact for c in rule.then for fact in _made(c, keys)}:
-                self.producers[fact].append(rule)
-
-    def of(self, rule: Rule) -> Condition:
-        if rule.id not in self.done:
-            self.done[rule.id] = self.residue(rule.condition)
-        return self.done[rule.id]
-
-    def residue(self, condition: Condition) -> Condition:
-        if isinstance(condition, Test):
-            return self.test(condition)
-        if isinstance(condition, Not):
-            inner = self.residue(condition.item)
-            return _FALSE if inner == _TRUE else _TRUE if inner == _FALSE else Not(inner)
-        any_ = isinstance(condition, Any_)
-        decisive, neutral = (_TRUE, _FALSE) if any_ else (_FALSE, _TRUE)
-        items = [self.residue(item) for item in condition.items]
-        if decisive in items:
-            return decisive
-        kept = tuple(item for item in items if item != neutral)
-        if len(kept) == 1:
-            return kept[0]
-        return Any_(kept) if any_ else All(kept)
-
-    def test(self, test: Test) -> Condition:
-        if test.fact in concluded_facts():
-            value = self.verdict.concluded.holds(test)
-            if value is not None:
-                return _TRUE if value else _FALSE
-            values = test.value if test.operator == "one_of" else (test.value,)
-            makers = [
-                rule for rule in self.producers[test.fact] if _may_make(rule, test.fact, values, self.keys)
-            ]
-            kept = tuple(self.of(rule) for rule in makers)
-            return _TRUE if _TRUE in kept else Any_(kept)
-        if test.fact not in self.keys:
-            return test
-        return _TRUE if holds(test, self.keys[test.fact]) else _FALSE
-
-
-def _made(conclusion: Any, keys: Mapping[str, Key]) -> Iterator[str]:
-    pair = asserts(conclusion)
-    if pair is not None:
-        yield pair[0]
-    if conclusion.verb == "use_code":
-        yield "recommends.code"
-    if conclusion.verb == "prior_authorization" and conclusion.settings["status"] == "required":
-        yield "requires.prior_authorization"
-
-
-def _may_make(rule: Rule, fact: str, values: Iterable[Any], keys: Mapping[str, Key]) -> bool:
-    for conclusion in rule.then:
-        pair = asserts(conclusion)
-        if pair is not None and pair[0] == fact and pair[1] in values:
-            return True
-        if fact == "requires.prior_authorization" and "requires.prior_authorization" in _made(
-            conclusion, keys
-        ):
-            return True
-        if fact == "recommends.code" and conclusion.verb == "use_code":
-            settings = conclusion.settings
-            if (
-                "from" in settings
-                and settings["from"] not in keys
-                or set(codes_named(conclusion, keys)) & set(values)
-            ):
-                return True
-    return False
 
 
 # --- which facts of a condition are essential --------------------------------------------------------------------
@@ -186,10 +97,10 @@ def essential(condition: Condition, vocab: Vocabulary) -> set[str]:
         alternatives = conjunctions(condition)
     except TooManyAlternatives:
         return facts
-    candidates = {
-        fact: _values(vocab.facts[fact], [t for t in tests(condition) if t.fact == fact]) for fact in facts
-    }
-    return {fact for fact in facts if _toggles(condition, fact, alternatives, candidates)}
+    candidates = {fact: _values(vocab.facts[fact], [t for t in tests(condition) if t.fact == fact]) for fact in facts}
+    # A test of `unknown` stops holding once its fact is answered: such facts vary even where they are not named.
+    vary = {test.fact for test in tests(condition) if test.operator == "unknown"}
+    return {fact for fact in facts if _toggles(condition, fact, alternatives, candidates, vary)}
 
 
 def _toggles(
@@ -197,30 +108,28 @@ def _toggles(
     fact: str,
     alternatives: list[frozenset[Literal]],
     candidates: Mapping[str, list[Key | None]],
+    vary: set[str],
 ) -> bool:
     for alternative in alternatives:
         if not any(test.fact == fact for test, _ in alternative):
             continue
-        for keys in itertools.islice(_completions(alternative, candidates), _TRIES):
-            with_fact = _holds(condition, keys)
-            for value in candidates[fact]:
-                if _holds(condition, {**keys, fact: value}) is not with_fact:
-                    return True
+        for keys in itertools.islice(_completions(alternative, candidates, vary), _TRIES):
+            before = _holds(condition, keys)
+            if any(_holds(condition, {**keys, fact: value}) is not before for value in candidates[fact]):
+                return True
     return False
 
 
 def _completions(
-    alternative: frozenset[Literal], candidates: Mapping[str, list[Key | None]]
+    alternative: frozenset[Literal], candidates: Mapping[str, list[Key | None]], vary: set[str]
 ) -> Iterator[dict[str, Key | None]]:
     """Assignments that make every literal of the alternative hold; None is a fact left unknown."""
-    by_fact: dict[str, list[Literal]] = defaultdict(list)
+    by_fact: dict[str, list[Literal]] = {name: [] for name in vary}
     for literal in alternative:
-        by_fact[literal[0].fact].append(literal)
+        by_fact.setdefault(literal[0].fact, []).append(literal)
     options = []
     for name in sorted(by_fact):
-        fitting = [
-            v for v in candidates[name] if all(holds(test, v) is wanted for test, wanted in by_fact[name])
-        ]
+        fitting = [v for v in candidates[name] if all(holds(test, v) is wanted for test, wanted in by_fact[name])]
         options.append([(name, value) for value in fitting])
     for choice in itertools.product(*options):
         yield dict(choice)
@@ -239,12 +148,11 @@ def _values(fact: Fact, found: list[Test]) -> list[Key | None]:
     scalars.update(dict.fromkeys(_others(fact, scalars)))
     listed = list(scalars)
     if not fact.many:
-        return [*listed, "", None]
+        # A yes-or-no fact can be unknown, never empty.
+        return [*listed, *([""] if fact.type != "boolean" else []), None]
     sets: list[Key | None] = [frozenset(), frozenset(listed), *(frozenset({value}) for value in listed)]
     if len(listed) <= 5:
-        sets.extend(
-            frozenset(c) for size in range(2, len(listed)) for c in itertools.combinations(listed, size)
-        )
+        sets.extend(frozenset(c) for size in range(2, len(listed)) for c in itertools.combinations(listed, size))
     else:
         sets.extend(frozenset(listed) - {value} for value in listed)
     return [*dict.fromkeys(sets), None]
@@ -265,7 +173,7 @@ def _near(fact: Fact, test: Test) -> Iterator[Any]:
             day = date.fromisoformat(value)
             yield from ((day + timedelta(days=shift)).isoformat() for shift in (-1, 1))
         elif isinstance(value, int) and not isinstance(value, bool):
-            yield from (value - 1, value + 1)
+            yield from (near for near in (value - 1, value + 1) if near >= 0 or fact.type == "integer")
 
 
 def _others(fact: Fact, taken: Mapping[Any, None]) -> Iterator[Any]:

@@ -21,6 +21,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 Shape = dict[str, Any]
 
 _FILLED: Shape = {"type": "string", "pattern": r"\S"}
+_NO_NUL = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 _BLANK: Shape = {"type": "string", "pattern": r"^\s*$"}
 _COLUMN: Shape = {"type": "string", "pattern": r"^\$[a-z][a-z0-9_]*$"}
 _NULL: Shape = {"type": "null"}
@@ -86,7 +87,7 @@ def _scalars(fact: Fact) -> list[Shape]:
     """What one known, non-empty value of the fact may look like."""
     integer: Shape = {"type": "integer", "minimum": -(10**9), "maximum": 10**9}
     shapes: dict[str, list[Shape]] = {
-        "text": [{"type": "string", "pattern": r"\S", "maxLength": MAX_TEXT}, {"type": "integer"}],
+        "text": [{"type": "string", "pattern": _NO_NUL, "maxLength": MAX_TEXT}, {"type": "integer"}],
         "code": [
             {"type": "string", "pattern": rf"^\s*{_CODE}\s*$"},
             {"type": "integer", "minimum": 0, "maximum": 10**10 - 1},

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from byreport.rule import Rule, asserts
 
-RESOLVED = {"use_code": "recommends.code", "prior_authorization": "requires.prior_authorization"}
-"""Verbs whose concluded fact is asserted only once the nearer payer has overridden the farther."""
+RESOLVED = {
+    "use_code": ("recommends.code", "recommends.another_code"),
+    "prior_authorization": ("requires.prior_authorization",),
+}
+"""Verbs whose concluded facts are asserted only once the nearer payer has overridden the farther."""
 
 
 def producers(rules: Iterable[Rule]) -> dict[str, set[str]]:
@@ -19,8 +22,8 @@ def producers(rules: Iterable[Rule]) -> dict[str, set[str]]:
             asserted = asserts(conclusion)
             if asserted is not None:
                 found[asserted[0]].add(rule.id)
-            if conclusion.verb in RESOLVED:
-                found[RESOLVED[conclusion.verb]].add(rule.id)
+            for fact in RESOLVED.get(conclusion.verb, ()):
+                found[fact].add(rule.id)
     return found
 
 
@@ -29,8 +32,7 @@ def strata(rules: Iterable[Rule]) -> tuple[list[list[Rule]], list[str]]:
     all_rules = list(rules)
     made_by = producers(all_rules)
     needs: Mapping[str, set[str]] = {
-        rule.id: {producer for fact in rule.facts() for producer in made_by.get(fact, ())}
-        for rule in all_rules
+        rule.id: {producer for fact in rule.facts() for producer in made_by.get(fact, ())} for rule in all_rules
     }
     level: dict[str, int] = {}
     waiting = {rule.id for rule in all_rules}
