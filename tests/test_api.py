@@ -313,7 +313,7 @@ def test_what_a_claim_line_must_have_is_named(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1, True, None, "J3490", 1.5, [], {}, "", " ", "0001-01-01", "9999-12-31", 10**40, -1, ["x"], [[]], [None], "١"],
+    [1, True, None, "J3490", 1.5, [], {}, "", " ", "0001-01-01", "9999-12-31", 10**40, -1, ["x"], [[]], [None], "\x00"],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "name", ["payer", "date_of_service", "setting", "line", "line__code", "line__charge", "line__ndc__code",
@@ -338,7 +338,6 @@ def test_no_value_of_any_field_is_a_fault_of_the_service(client: FlaskClient, na
         (b'{"payer": -Infinity}', "no number of JSON"),
         (b'{"payer": 1e400}', "too large"),
         (b'{"payer": ' + b"9" * 5000 + b"}", "too many digits"),
-        (b'{"payer": "\\u0000"}', "NUL"),
         (b'{"\\ud800": 1}', "surrogate"),
         (b'{"payer": "\\udfff"}', "surrogate"),
         (b"[" * 100_000, "nested deeper"),
@@ -350,7 +349,7 @@ def test_a_body_that_is_no_strict_json_is_refused(client: FlaskClient, body: byt
     assert said in problem(answer, 400, "bad-json")["detail"]
 
 
-@pytest.mark.parametrize("data", [None, 1, "J3490", True, [], 0.5])
+@pytest.mark.parametrize("data", [None, 1, "J3490", True, [], 0.5, "\x00"])
 def test_json_that_is_no_claim_line_is_refused(client: FlaskClient, data: Any) -> None:
     problem(ask(client, data), 400, "bad-claim")
 
