@@ -335,8 +335,8 @@ def ruleset_schema(vocab: Vocabulary | None = None) -> Shape:
     words = vocab or vocabulary()
     definitions: dict[str, Shape] = {}
     for fact in words.facts.values():
-        definitions.setdefault(_kind(fact), _test(fact))
-        definitions.setdefault(_given_kind(fact), _given(fact))
+        definitions.setdefault(_kind(fact), _test(fact, words))
+        definitions.setdefault(_given_kind(fact), _given(fact, words))
     definitions["condition"] = _condition(words)
     definitions["verb"] = _object(
         {name: _verb(name, verb, words) for name, verb in VERBS.items()}, (), minProperties=1, maxProperties=1
@@ -371,18 +371,24 @@ def _given_kind(fact: Fact) -> str:
     return f"given_{family}" + ("_list" if fact.is_list else "")
 
 
-def _constants(fact: Fact) -> list[Shape]:
+def _constants(fact: Fact, words: Vocabulary) -> list[Shape]:
     """A constant of a rule; editors read as numbers what the loader keeps as it is written."""
     numbers: Shape = {"type": "number", "minimum": 0}
     if fact.type in ("quantity", "amount"):
         return [numbers, _scalars(fact)[0]]
     if fact.type == "text":
         return [_scalars(fact)[0], {"type": "number"}]
+    if fact.type == "fact":
+        return [{"enum": _claim_facts(words)}]
     return _scalars(fact)
 
 
-def _test(fact: Fact) -> Shape:
-    constants = _constants(fact)
+def _claim_facts(words: Vocabulary) -> list[str]:
+    return [fact.name for fact in words.facts.values() if fact.origin != "concluded"]
+
+
+def _test(fact: Fact, words: Vocabulary) -> Shape:
+    constants = _constants(fact, words)
     operators: dict[str, Shape] = {
         "equals": _either(*constants, _COLUMN, description="The fact is this value; a list holds it"),
         "one_of": _either(
@@ -392,7 +398,8 @@ def _test(fact: Fact) -> Shape:
         ),
     }
     if fact.origin == "concluded":
-        return _either(*constants, _COLUMN, _object(operators, (), minProperties=1))
+        shapes = _either(*constants, _COLUMN, _object(operators, (), minProperties=1))
+        return {**shapes, "not": {"enum": list(_WORDS)}}
     if fact.type in ("integer", "quantity", "amount"):
         operators["at_least"] = _either(*constants, _COLUMN, description="The fact is this number or more")
         operators["below"] = _either(*constants, _COLUMN, description="The fact is less than this number")
@@ -442,7 +449,7 @@ def _conclude(verb: Verb, words: Vocabulary) -> Shape:
     properties: dict[str, Shape] = {}
     for fact in words.facts.values():
         if fact.origin == "concluded":
-            values = [{"const": True}] if fact.type == "boolean" else _constants(fact)
+            values = [{"const": True}] if fact.type == "boolean" else _constants(fact, words)
             properties[fact.name] = _either(*values, _COLUMN, description=fact.meaning)
     return _object(properties, (), minProperties=1, description=verb.meaning)
 
@@ -450,11 +457,10 @@ def _conclude(verb: Verb, words: Vocabulary) -> Shape:
 def _setting(setting: Setting, words: Vocabulary) -> Shape:
     kind = setting.type
     number: Shape = {"type": "number", "minimum": 0, "exclusiveMaximum": 10**7}
-    claim_facts = [fact.name for fact in words.facts.values() if fact.origin != "concluded"]
     shapes: dict[str, list[Shape]] = {
         "text": [{"type": "string", "pattern": r"\S"}, {"type": "number"}],
         "code": [{"type": "string", "pattern": rf"^\s*{_CODE}\s*$"}, {"type": "integer", "minimum": 0}],
-        "fact": [{"enum": claim_facts}],
+        "fact": [{"enum": _claim_facts(words)}],
         "days": [{"type": "integer", "minimum": 1, "maximum": 9_999}],
         "number": [number, {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]+)?$"}],
     }
@@ -493,8 +499,8 @@ def _source_shape() -> Shape:
     )
 
 
-def _given(fact: Fact) -> Shape:
-    values = [*_constants(fact), {"const": ""}, _NULL]
+def _given(fact: Fact, words: Vocabulary) -> Shape:
+    values = [*_constants(fact, words), {"const": ""}, _NULL]
     return _either(_list_of(_either(*values)), *values) if fact.is_list else _either(*values)
 
 

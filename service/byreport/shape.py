@@ -33,7 +33,7 @@ def shape_findings(document: Document) -> list[Finding]:
 def _findings(document: Document) -> Iterator[Finding]:
     validator = _validator(document.file.split("/")[0])
     for fault in validator.iter_errors(document.data):
-        error = best_match([fault]) or fault
+        error = _telling(best_match([fault]) or fault)
         path = tuple(error.absolute_path)
         line, column = document.place(path)
         yield Finding(
@@ -47,6 +47,14 @@ def _findings(document: Document) -> Iterator[Finding]:
         )
 
 
+def _telling(error: ValidationError) -> ValidationError:
+    """The error that says what would be right: where alternatives failed at one place, all of them together."""
+    parent = error.parent
+    while isinstance(parent, ValidationError) and parent.absolute_path == error.absolute_path:
+        error, parent = parent, parent.parent
+    return error
+
+
 def _message(error: ValidationError) -> str:
     name = str(error.absolute_path[-1]) if error.absolute_path else "the file"
     if error.validator in ("additionalProperties", "required", "minProperties", "maxProperties", "minItems"):
@@ -57,7 +65,9 @@ def _message(error: ValidationError) -> str:
 def _expected(error: ValidationError) -> str | None:
     schema: Any = error.schema
     described = schema.get("description") if isinstance(schema, dict) else None
-    return described or f"{error.validator}: {_clipped(error.validator_value)}"
+    allowed = [value for part in (schema, *schema.get("anyOf", ())) for value in part.get("enum", ())]
+    named = "one of " + ", ".join(str(value) for value in allowed) if allowed else None
+    return "; ".join(filter(None, (described, named))) or f"{error.validator}: {_clipped(error.validator_value)}"
 
 
 def _clipped(value: Any) -> str:
