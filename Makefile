@@ -57,13 +57,16 @@ clean:
 $(VENV)/.python:
 	@set -e; chosen="$(PYTHON)"; \
 	fits='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; \
+	if [ -z "$$chosen" ] && "$(BIN)/python" -c "$$fits" 2>/dev/null && "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
+	    touch "$@"; exit 0; \
+	fi; \
 	if [ -z "$$chosen" ]; then \
 	    for name in python3.13 python3.12 python3.11 python3.10 python3 python; do \
 	        if command -v $$name >/dev/null 2>&1 && $$name -c "$$fits" 2>/dev/null; then chosen=$$name; break; fi; \
 	    done; \
 	fi; \
 	if [ -z "$$chosen" ] || ! "$$chosen" -c "$$fits" 2>/dev/null; then \
-	    echo "make: needs Python 3.10, 3.11, 3.12 or 3.13; found none$${chosen:+ ($$chosen is none)}. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	    echo "make: needs Python 3.10, 3.11, 3.12 or 3.13; $${chosen:-no python on the path} is not. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \
 	if ! command -v cc >/dev/null 2>&1 && ! command -v gcc >/dev/null 2>&1 && ! command -v clang >/dev/null 2>&1; then \
 	    echo "make: needs a C compiler for the rule engine (Debian and Ubuntu: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install)" >&2; exit 1; \
@@ -78,7 +81,7 @@ $(VENV)/.python:
 
 $(VENV)/.engine: $(VENV)/.python
 	@echo "compiling the rule engine"
-	@CPPFLAGS="$$CPPFLAGS $(ENGINE_FLAGS)" $(PIP_INSTALL) --no-cache-dir "$$(sed -n 's/.*"\(durable-rules==[^"]*\)".*/\1/p' pyproject.toml)"
+	@CPPFLAGS="$$CPPFLAGS $(ENGINE_FLAGS)" $(PIP_INSTALL) --no-cache-dir --use-pep517 "$$(sed -n 's/.*"\(durable-rules==[^"]*\)".*/\1/p' pyproject.toml)"
 	@touch "$@"
 
 $(VENV)/.run: $(VENV)/.engine pyproject.toml
