@@ -463,7 +463,10 @@ def _merged(name: str, overlay: Path | None, digest: Any) -> list[Row]:
     key = KEYS[name]
     merged = {tuple(row[part] for part in key): row for row in rows}
     for row in _read(name, path.read_bytes(), digest, str(path)):
-        merged[tuple(row[part] for part in key)] = row
+        try:
+            merged[tuple(row[part] for part in key)] = row
+        except KeyError as error:
+            raise TableError(f"{path}: line 1: the column {error} is missing") from error
     return list(merged.values())
 
 
