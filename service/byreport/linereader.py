@@ -45,6 +45,7 @@ class LineReader:
             for group in groups:
                 node = node.setdefault(group, {})
             node[leaf] = column
+        self._tree[PAYER] = PAYER
 
     def read(self, data: Any) -> ClaimLine:
         """The claim line in parsed JSON. Raises ClaimError."""
@@ -114,9 +115,8 @@ def _gather(data: dict[str, Any], tree: dict[str, Any], facts: dict[str, Any]) -
             if type(value) is not dict or not _gather(value, node, facts):
                 return False
         elif node is None:
-            if key != PAYER or tree.get("line") is None:
-                return False
-        elif value is not None:
+            return False
+        elif value is not None and node is not PAYER:
             shown = node.of_json(value)
             if shown is None:
                 return False
@@ -216,8 +216,8 @@ def _scalar(value: Any) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a name stands twice")
+    if len(result) != len(pairs) or len(pairs) > strictjson.MAX_MEMBERS:
+        raise ValueError("a name stands twice, or there are too many")
     return result
 
 

@@ -1,0 +1,102 @@
+"""What a batch adds up: lines and charges by outcome, authorization, denial and payer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from byreport.compact import Row
+
+GROUPS = ("outcome", "prior_authorization", "denial", "payer")
+
+
+class Tally:
+    """Counts that can be added to one another; charges in cents."""
+
+    def __init__(self, stored: Mapping[str, Any] | None = None) -> None:
+        held = stored or {}
+        self.decided: int = held.get("decided", 0)
+        self.rejected: int = held.get("rejected", 0)
+        self.uncharged: int = held.get("uncharged", 0)
+        self.charge: int = held.get("charge", 0)
+        self.faults = Counter[str](held.get("faults", {}))
+        self.lines = {group: Counter[str](held.get("lines", {}).get(group, {})) for group in GROUPS}
+        self.charges = {group: Counter[str](held.get("charges", {}).get(group, {})) for group in GROUPS}
+
+    def add_row(self, payer: str, part: Row, charge: str | None) -> None:
+        """Count a decided line. `part` is the outcome part of its row, `charge` its charge in dollars."""
+        cents = int(charge.replace(".", "")) if charge and charge[-3:-2] == "." else _cents(charge)
+        self.decided += 1
+        self.charge += cents
+        self.uncharged += not charge
+        self._add("outcome", part["outcome"], cents)
+        self._add("prior_authorization", part["prior_authorization"], cents)
+        self._add("payer", payer, cents)
+        for denial in dict.fromkeys(map(_denial, part["denials"])):
+            self._add("denial", denial, cents)
+
+    def _add(self, group: str, name: str, cents: int) -> None:
+        self.lines[group][name] += 1
+        self.charges[group][name] += cents
+
+    def add_reject(self, fields: Iterable[str]) -> None:
+        """Count a line that could not be decided, and the fields at fault."""
+        self.rejected += 1
+        self.faults.update(list(fields))
+
+    def add(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        self.decided += other.decided
+        self.rejected += other.rejected
+        self.uncharged += other.uncharged
+        self.charge += other.charge
+        self.faults.update(other.faults)
+        for group in GROUPS:
+            self.lines[group].update(other.lines[group])
+            self.charges[group].update(other.charges[group])
+
+    def stored(self) -> dict[str, Any]:
+        """The tally as JSON from which it can be made again."""
+        return {
+            "decided": self.decided,
+            "rejected": self.rejected,
+            "uncharged": self.uncharged,
+            "charge": self.charge,
+            "faults": dict(self.faults),
+            "lines": {group: dict(counted) for group, counted in self.lines.items()},
+            "charges": {group: dict(counted) for group, counted in self.charges.items()},
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The tally for readers: charges in dollars, the most frequent first."""
+        groups = {
+            group: {
+                name: {"lines": lines, "charge": dollars(self.charges[group][name])}
+                for name, lines in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+            }
+            for group, counted in self.lines.items()
+        }
+        return {
+            "lines": self.decided + self.rejected,
+            "decided": self.decided,
+            "rejected": self.rejected,
+            "charge": dollars(self.charge),
+            "lines_without_charge": self.uncharged,
+            **groups,
+            "rejected_for": dict(sorted(self.faults.items(), key=lambda item: (-item[1], item[0]))),
+        }
+
+
+def _denial(denial: Mapping[str, Any]) -> str:
+    return " ".join(str(denial[name]) for name in ("group", "carc", "rarc") if denial[name])
+
+
+def _cents(charge: str | None) -> int:
+    return int((Decimal(charge) * 100).to_integral_value()) if charge else 0
+
+
+def dollars(cents: int) -> str:
+    """Cents as dollars, with two decimals."""
+    return f"{cents // 100}.{cents % 100:02d}"

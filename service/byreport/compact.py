@@ -1,0 +1,158 @@
+"""A decision in one short row: what came out, the rules that fired, and the facts it stands on.
+
+Nothing is lost: facts and rulebook give the whole decision again, and `open_row` makes it and checks that it says what
+the row says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from byreport import facts as facts_
+from byreport.decision import decide
+from byreport.desk import Decided
+from byreport.engine import Engine
+from byreport.facts import Facts
+from byreport.rulebook import Rulebook
+
+Row = dict[str, Any]
+
+ORIGINS = ("claim", "reference", "computed")
+REMEMBERED = 1_024
+"""Decision bodies whose row is remembered."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class RowError(ValueError):
+    """A row that can't be opened: it is none, or the rulebook is another, or it says what the rules do not say."""
+
+
+def outcome_part(body: Mapping[str, Any]) -> Row:
+    """The part of a row that a decision's body gives."""
+    code, authorization, pricing = body["code"], body["prior_authorization"], body["pricing"]
+    documents = body["documentation"]
+    return {
+        "outcome": body["outcome"],
+        "code_billed": code["billed"],
+        "code_recommended": code["recommended"],
+        "prior_authorization": authorization["status"],
+        "documents_missing": [entry["item"] for entry in documents if entry["status"] == "missing"],
+        "documents_present": [entry["item"] for entry in documents if entry["status"] == "present"],
+        "edits": [{name: edit[name] for name in ("field", "found", "expected")} for edit in body["edits"]],
+        "denials": [{name: denial[name] for name in ("group", "carc", "rarc")} for denial in body["denials"]],
+        "pricing_basis": pricing["basis"],
+        "pricing_percent": pricing["percent"],
+        "pricing_estimate": pricing["estimate"],
+        "deadlines": [{"what": entry["what"], "date": entry["date"]} for entry in body["deadlines"]],
+        "exclusions": [entry["reason"] for entry in body["exclusions"]],
+        "questions": [entry["fact"] for entry in body["questions"]],
+        "cautions": sorted({entry["kind"] for entry in body["cautions"]}),
+        "fired": [entry["rule"] for entry in body["fired"]],
+    }
+
+
+def facts_part(facts: Facts) -> Row:
+    """The facts of a decision by origin, and what else its explanation needs; left out where there is none."""
+    part: Row = {}
+    for name, value in facts.shown.items():
+        part.setdefault(facts.origin[name], {})[name] = value
+    # What `as_json` has besides; its names are the keys that aliases of the drug's name give.
+    names = facts.keys.get("drug.name")
+    if isinstance(names, frozenset) and names:
+        part["names"] = sorted(names)
+    if facts.disagreements:
+        part["disagreements"] = [[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements]
+    if facts.candidates:
+        part["candidates"] = list(facts.candidates)
+    if facts.drug_recognised:
+        part["drug_recognised"] = True
+    return part
+
+
+def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a row as the decision log stores them."""
+    part = row["facts"]
+    if isinstance(part, str):
+        part = json.loads(part)
+    found = {name: {"is": value, "from": origin} for origin in ORIGINS for name, value in part.get(origin, {}).items()}
+    return {
+        "payer": row["payer"],
+        "facts": {name: found[name] for name in sorted(found)},
+        "names": part.get("names", []),
+        "disagreements": part.get("disagreements", []),
+        "candidates": part.get("candidates", []),
+        "drug_recognised": part.get("drug_recognised", False),
+    }
+
+
+class Rows:
+    """Makes rows. A body that comes again (decisions on the same situation share one) is worked through once."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[Any, Row, str]] = {}
+
+    def part(self, body: Mapping[str, Any]) -> tuple[Row, str]:
+        """The outcome part of a row, and its JSON members."""
+        found = self._texts.get(id(body))
+        if found is not None:
+            return found[1], found[2]
+        part = outcome_part(body)
+        text = _encode(part)[1:-1]
+        if len(self._texts) >= REMEMBERED:
+            self._texts.clear()
+        # Keeping the body keeps its id from being given to another.
+        self._texts[id(body)] = (body, part, text)
+        return part, text
+
+    def text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
+        """The row as JSON."""
+        decision = decided.decision
+        return (
+            f'{{"line":{line},"decision_id":"{decision_id}","decided_at":"{decided_at}",'
+            f'"rulebook":"{decision.rulebook}","payer":{_encode(decision.payer)},{self.part(decision.body)[1]},'
+            f'"facts":{_encode(facts_part(decided.facts))}}}'
+        )
+
+    def row(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> Row:
+        """The row as a columnar file has it: the facts are a JSON text."""
+        decision = decided.decision
+        return {
+            "line": line,
+            "decision_id": decision_id,
+            "decided_at": decided_at,
+            "rulebook": decision.rulebook,
+            "payer": decision.payer,
+            **self.part(decision.body)[0],
+            "facts": _encode(facts_part(decided.facts)),
+        }
+
+
+def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
+    """The whole decision that a row stands for, explanations included.
+
+    Raises RowError when the rulebook is not the row's, or the facts and the rules do not give what the row says.
+    """
+    try:
+        stated = row["rulebook"]
+        facts = facts_.from_json(facts_of(row), rulebook.vocabulary)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RowError(f"this is no row of a batch: {error!r}") from None
+    if stated != rulebook.hash:
+        raise RowError(f"the row was decided with rulebook {stated}, this one is {rulebook.hash}")
+    payer = rulebook.payer(row["payer"])
+    engine = Engine(payer, rulebook.vocabulary)
+    try:
+        decision = decide(payer, facts, engine.fire(facts.keys), rulebook.hash, rulebook.vocabulary)
+    finally:
+        engine.close()
+    part = json.loads(_encode(outcome_part(decision.body)))
+    differing = [name for name in part if part[name] != row.get(name)]
+    if differing:
+        raise RowError(f"the row does not say what its facts and rules give: {', '.join(differing)}")
+    return decision.as_dict(row["decision_id"], row["decided_at"])
+
+
+__all__ = ["Row", "RowError", "Rows", "facts_of", "facts_part", "open_row", "outcome_part"]
