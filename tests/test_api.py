@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 import signal
@@ -367,6 +368,24 @@ def test_a_body_over_two_megabytes_is_refused(client: FlaskClient) -> None:
     problem(client.post("/v1/decisions", data=body, content_type="application/json"), 413, "body-too-large")
 
 
+@pytest.mark.parametrize(("size", "status"), [(1_999_999, 200), (2_000_000, 413), (3_000_000, 413)])
+def test_a_body_in_chunks_has_the_same_limit(client: FlaskClient, size: int, status: int) -> None:
+    """Such a body names no length, so it could be cut off at the limit and read as if it were whole."""
+    answer = client.post(
+        "/v1/decisions",
+        input_stream=io.BytesIO(json.dumps(line()).encode().ljust(size)),
+        headers={"Transfer-Encoding": "chunked"},
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == status
+
+
+def test_of_hundreds_of_unknown_fields_a_hundred_are_named(client: FlaskClient) -> None:
+    document = problem(ask(client, line(**{f"x{n}": 1 for n in range(400)})), 400, "bad-claim")
+    assert len(document["errors"]) == 100
+
+
 def test_a_name_of_a_megabyte_takes_no_longer_than_a_short_one(client: FlaskClient) -> None:
     started = time.monotonic()
     document = problem(ask(client, line(setting="x" * 900_000, **{"y" * 900_000: 1})), 400, "bad-claim")
@@ -434,6 +453,26 @@ def test_a_list_under_a_key_is_answered_as_it_was(client: FlaskClient, docket: D
     assert docket.log.head()[0] == 3
     nothing = ask(client, [{}], Idempotency_Key="night-2")
     assert ask(client, [{}], Idempotency_Key="night-2").data == nothing.data
+
+
+def test_a_line_refused_in_a_list_stays_refused_under_its_key(acme: Path, tmp_path: Path, reference: Reference) -> None:
+    """What was answered under a key is not decided anew, even where another rulebook could decide it by now."""
+    lines = [line(), line(payer="private/newcomer"), line(date_of_service="2026-02-04")]
+    later = write_tree(
+        tmp_path / "later",
+        rules__private__acme=ACME_RULES.replace("percent: 103", "percent: 99"),
+        policy_docs__private__acme=ACME_POLICY,
+        policy_docs__private__newcomer="payer: private/newcomer\nname: Newcomer\n",
+    )
+    answers = []
+    for tree in (acme, later):
+        docket = Docket(Desk(Rulebook.open(tree), reference), Log.open(tmp_path / "log.db"))
+        answers.append(ask(create_app(docket).test_client(), lines, Idempotency_Key="k").get_json()["results"])
+        docket.close()
+    first, second = answers
+    assert (second[0], second[2]) == (first[0], first[2])
+    assert first[1]["problem"]["type"] == "/docs#unknown-payer"
+    assert second[1]["problem"]["type"] == "/docs#refused-before"
 
 
 def test_two_requests_at_once_under_a_key_are_decided_once(docket: Docket) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from byreport.findings import nearest
 from byreport.vocabulary import MAX_TEXT, Fact, ValueError_, Vocabulary, vocabulary
+
+MAX_PROBLEMS = 100
+"""Faults named of one line; looking for what was meant takes a while for each."""
 
 MAX_PAYER = 120
 """Characters of a payer's path."""
@@ -132,7 +136,7 @@ def read(data: Any) -> ClaimLine:
     try:
         loaded = claim_schema()().load(data)
     except ValidationError as error:
-        raise ClaimError(dict(_problems(error.messages_dict, ""))) from None
+        raise ClaimError(dict(islice(_problems(error.messages_dict, ""), MAX_PROBLEMS))) from None
     return ClaimLine(loaded["payer"].strip().strip("/"), flat(loaded))
 
 
