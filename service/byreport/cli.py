@@ -346,7 +346,11 @@ def explain(settings: Settings, decision_id: str, as_json: bool) -> None:
             click.echo(record.decision)
             return
         subject = _headline(record.code_billed, record.drug_name, record.date_of_service, record.payer)
-        _show([*decision_lines(json.loads(record.decision), subject), *facts_lines(json.loads(record.facts))])
+        try:
+            told = [*decision_lines(json.loads(record.decision), subject), *facts_lines(json.loads(record.facts))]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise Unusable(f"record {record.seq} can't be told, it was altered; see `byreport log verify`") from None
+        _show(told)
         held = "and its content gives its hash" if record.intact else "BUT ITS CONTENT DOES NOT GIVE ITS HASH"
         click.echo(f"\nRecord {record.seq} of the log, {held} ({record.hash[:16]}…).")
         sys.exit(0 if record.intact else 1)
@@ -368,9 +372,13 @@ def replay(settings: Settings, decision_id: str, as_json: bool) -> None:
 
     with _answering(), _opened(settings) as log:
         record = _stored(log, decision_id)
+        if not record.intact:
+            click.echo(
+                f"record {record.seq} was altered: it does not give its hash; see `byreport log verify`", err=True
+            )
         try:
             found = docket.replay(log, record)
-        except (LookupError, ValueError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise Unusable(f"decision {decision_id} can't be decided again: {error}") from None
     before = json.loads(record.decision)
     differences = {part: {"stored": before.get(part), "again": found.again.get(part)} for part in found.differences}
@@ -382,7 +390,7 @@ def replay(settings: Settings, decision_id: str, as_json: bool) -> None:
         click.echo(f"NOT the same decision, with rulebook {record.rulebook}")
         for part, both in differences.items():
             click.echo(f"{part}\n  stored: {json.dumps(both['stored'])}\n  again:  {json.dumps(both['again'])}")
-    sys.exit(0 if found.same else 1)
+    sys.exit(0 if found.same and record.intact else 1)
 
 
 @contextmanager
