@@ -19,6 +19,7 @@ from random_rulebooks import keys_of, random_facts, random_payer
 
 from byreport.chain import chain
 from byreport.engine import Engine
+from byreport.index import Index
 
 CLAIMS = 12
 
@@ -27,12 +28,15 @@ def one_rulebook(seed: int) -> tuple[int, int, str | None]:
     """Run one rulebook: how many cases, how many handle splits, and the disagreement if there is one."""
     random = Random(seed)
     payer = random_payer(random, random.choice([1, 3, 8, 20, 20, 60, 150]))
-    engine = Engine(payer)
+    engine, masks = Engine(payer), Index(payer)
     try:
         for number in range(CLAIMS):
             keys = keys_of(random_facts(random))
             fired = {rule.id for rule in engine.fire(keys)}
-            wanted = chain(payer, keys).fired()
+            verdict = chain(payer, keys)
+            wanted = verdict.fired()
+            if masks.verdict(keys) != verdict:
+                return number + 1, engine.splits, f"seed {seed}, claim {number}: the masks differ from the evaluator"
             if fired != wanted:
                 return (
                     number + 1,

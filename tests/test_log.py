@@ -117,9 +117,7 @@ def test_texts_come_back_byte_for_byte(log: Log) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    texts=st.lists(
-        st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1), min_size=3, max_size=3
-    )
+    texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1), min_size=3, max_size=3)
 )
 def test_any_text_comes_back(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     with closing(Log.open(tmp_path_factory.mktemp("log") / "log.db")) as log:
@@ -489,9 +487,7 @@ def test_the_edits_cover_every_column(written: tuple[Path, list[Record]]) -> Non
 
 @pytest.mark.parametrize(("column", "value"), [(name, value) for name in EDITS for value in EDITS[name]])
 @pytest.mark.parametrize("seq", [1, 6, 10])
-def test_an_altered_column_is_found(
-    written: tuple[Path, list[Record]], column: str, value: str, seq: int
-) -> None:
+def test_an_altered_column_is_found(written: tuple[Path, list[Record]], column: str, value: str, seq: int) -> None:
     path, _ = written
     if (seq, column, value) == (1, "prev_hash", "'" + GENESIS + "'"):
         pytest.skip("the first record's prev_hash is that already")
@@ -535,19 +531,13 @@ def test_a_record_removed_is_found(written: tuple[Path, list[Record]], seq: int)
 
 
 @pytest.mark.parametrize(("seq", "kind"), [(1, "removed"), (5, "removed"), (9, "removed")])
-def test_a_record_removed_and_the_gap_closed_is_found(
-    written: tuple[Path, list[Record]], seq: int, kind: str
-) -> None:
+def test_a_record_removed_and_the_gap_closed_is_found(written: tuple[Path, list[Record]], seq: int, kind: str) -> None:
     path, _ = written
     edit(
         path,
         f"DELETE FROM decision WHERE seq = {seq}",
         f"DELETE FROM fired WHERE seq = {seq}",
-        *(
-            f"UPDATE {t} SET seq = {s} WHERE seq = {s + 1}"
-            for s in range(seq, 10)
-            for t in ("decision", "fired")
-        ),
+        *(f"UPDATE {t} SET seq = {s} WHERE seq = {s + 1}" for s in range(seq, 10) for t in ("decision", "fired")),
     )
     assert breach_of(path) == (seq, kind)
 
@@ -580,9 +570,7 @@ def put(path: Path, record: Record) -> None:
 def in_place(new: NewRecord, seq: int, prev_hash: str) -> Record:
     values = {name: getattr(new, name) for name in NewRecord.__dataclass_fields__}
     values["fired"] = tuple(sorted(new.fired))
-    return Record(
-        **values, seq=seq, prev_hash=prev_hash, hash=record_hash(NewRecord(**values), seq, prev_hash)
-    )
+    return Record(**values, seq=seq, prev_hash=prev_hash, hash=record_hash(NewRecord(**values), seq, prev_hash))
 
 
 @pytest.mark.parametrize("forged_hash", [True, False])
@@ -592,9 +580,7 @@ def test_a_record_added_among_the_others_is_found(
 ) -> None:
     path, stored = written
     shift = [
-        f"UPDATE {t} SET seq = {s + 1} WHERE seq = {s}"
-        for s in range(10, seq - 1, -1)
-        for t in ("decision", "fired")
+        f"UPDATE {t} SET seq = {s + 1} WHERE seq = {s}" for s in range(10, seq - 1, -1) for t in ("decision", "fired")
     ]
     edit(path, *shift)
     new = in_place(a_record(99), seq, stored[seq - 1].prev_hash)
@@ -612,9 +598,7 @@ def test_a_record_added_at_an_end_is_found(
 
 
 @pytest.mark.parametrize("seq", [1, 5, 9])
-def test_a_record_written_anew_with_its_own_hash_is_found(
-    written: tuple[Path, list[Record]], seq: int
-) -> None:
+def test_a_record_written_anew_with_its_own_hash_is_found(written: tuple[Path, list[Record]], seq: int) -> None:
     path, stored = written
     edit(path, f"DELETE FROM decision WHERE seq = {seq}", f"DELETE FROM fired WHERE seq = {seq}")
     old = stored[seq - 1]
@@ -633,9 +617,7 @@ def test_a_record_written_anew_with_its_own_hash_is_found(
         ("INSERT INTO fired VALUES (0, 'tx.noc.other')", 0),
     ],
 )
-def test_an_edit_of_the_fired_table_is_found(
-    written: tuple[Path, list[Record]], statement: str, seq: int
-) -> None:
+def test_an_edit_of_the_fired_table_is_found(written: tuple[Path, list[Record]], statement: str, seq: int) -> None:
     path, _ = written
     edit(path, statement)
     assert breach_of(path) == (seq, "fired")
@@ -855,9 +837,7 @@ def test_processes_keep_one_gapless_chain(location: str) -> None:
     """Three processes open, create and write the same log at once."""
     spawn = multiprocessing.get_context("spawn")
     start, acknowledged = spawn.Event(), spawn.Queue()
-    writers = [
-        spawn.Process(target=write_from_process, args=(location, start, acknowledged)) for _ in range(3)
-    ]
+    writers = [spawn.Process(target=write_from_process, args=(location, start, acknowledged)) for _ in range(3)]
     for writer in writers:
         writer.start()
     start.set()

@@ -471,6 +471,14 @@ class ParquetDecoder:
                 yield from decode_rows(portion.lines, batch, reader)
 
 
+class ArrowDecoder:
+    """Reads rows of a flat batch that is in this process already."""
+
+    def decode(self, portion: Portion, reader: LineReader) -> Iterator[Read]:
+        """Every row of the batch."""
+        return decode_rows(portion.lines, portion.raw, reader)
+
+
 def decode_rows(lines: Sequence[int], batch: pa.RecordBatch, reader: LineReader) -> Iterator[Read]:
     """Every row of a flat batch; `lines` are their numbers."""
     names = batch.schema.names

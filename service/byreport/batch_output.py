@@ -60,10 +60,17 @@ def framed(portions: Sequence[bytes]) -> bytes:
     """The Arrow streams of several portions of one chunk as one, in the order of their lines, after its length."""
     import pyarrow as pa
 
-    tables = [pa.ipc.open_stream(portion).read_all() for portion in portions]
+    tables = [rows_of(portion) for portion in portions]
     table = tables[0] if len(tables) == 1 else pa.concat_tables(tables).sort_by("line")
     data = _stream(table.combine_chunks())
     return _LENGTH.pack(len(data)) + data
+
+
+def rows_of(data: bytes) -> pa.Table:
+    """The rows of an Arrow stream."""
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(data).read_all()
 
 
 def batch_bytes(rows: list[Row]) -> bytes:
@@ -83,11 +90,9 @@ def _stream(table: pa.Table) -> bytes:
 
 
 def _tables(path: Path) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
     with path.open("rb") as file:
         while head := file.read(_LENGTH.size):
-            yield pa.ipc.open_stream(file.read(_LENGTH.unpack(head)[0])).read_all()
+            yield rows_of(file.read(_LENGTH.unpack(head)[0]))
 
 
 def write_parquet(streams: Path, output: Path) -> None:

@@ -64,7 +64,7 @@ def chain(payer: PayerRules, keys: Mapping[str, Key]) -> Verdict:
             truths[rule.id] = value
             if value is not False:
                 (fired if value else undecided).append(rule)
-        concluded = _concluded(payer, fired, undecided, keys)
+        concluded = concluded_by(payer, fired, undecided, keys)
     return Verdict(truths, concluded)
 
 
@@ -90,7 +90,8 @@ def concluded_facts() -> frozenset[str]:
     return frozenset(fact.name for fact in vocabulary().facts.values() if fact.origin == "concluded")
 
 
-def _concluded(payer: PayerRules, fired: list[Rule], undecided: list[Rule], keys: Mapping[str, Key]) -> Concluded:
+def concluded_by(payer: PayerRules, fired: list[Rule], undecided: list[Rule], keys: Mapping[str, Key]) -> Concluded:
+    """What these rules conclude, the nearer payer having overridden the farther."""
     certain: dict[tuple[str, Any], tuple[str, ...]] = {}
     possible: dict[tuple[str, Any], tuple[str, ...]] = {}
     for rules, pairs in ((fired, certain), (undecided, possible)):

@@ -133,11 +133,100 @@ def _schema(name: str, tree: Mapping[str, Any]) -> type[Schema]:
 
 def read(data: Any) -> ClaimLine:
     """The claim line in a parsed JSON object. Raises ClaimError naming every field at fault."""
+    line = _quick(data)
+    return read_fully(data) if line is None else line
+
+
+def read_fully(data: Any) -> ClaimLine:
+    """As `read`, by the marshmallow schema alone, which has the last word on what a claim line is."""
     try:
-        loaded = claim_schema()().load(data)
+        loaded = _loader().load(data)
     except ValidationError as error:
         raise ClaimError(dict(islice(_problems(error.messages_dict, ""), MAX_PROBLEMS))) from None
     return ClaimLine(loaded["payer"].strip().strip("/"), flat(loaded))
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Schema:
+    return claim_schema()()
+
+
+# The schema takes about 150 microseconds a line, more than all the rest of deciding it. A line without any fault is
+# read by the same facts in the same tree below; at the first thing that is unusual the schema reads it instead.
+
+
+class _Node:
+    """One object of the claim's tree: its facts with the values read before, and the objects below it."""
+
+    def __init__(self, facts: Mapping[str, Fact], nodes: Mapping[str, _Node]) -> None:
+        self.facts: dict[Any, tuple[Fact, str, bool, dict[Any, Any]]] = {
+            key: (fact, fact.name, fact.is_list, {}) for key, fact in facts.items()
+        }
+        self.nodes = nodes
+
+
+@lru_cache(maxsize=1)
+def _tree() -> tuple[_Node, tuple[str, ...]]:
+    facts = vocabulary().claim_facts()
+
+    def node(prefix: str) -> _Node:
+        below = [fact for fact in facts if fact.name.startswith(prefix)]
+        own = {fact.name[len(prefix) :]: fact for fact in below if "." not in fact.name[len(prefix) :]}
+        groups = {fact.name[len(prefix) :].split(".")[0] for fact in below} - set(own)
+        return _Node(own, {group: node(f"{prefix}{group}.") for group in groups})
+
+    return node(""), tuple(fact.name for fact in facts if fact.required)
+
+
+_KNOWN_VALUES = 2_048
+
+
+class _UnusualError(Exception):
+    pass
+
+
+def _quick(data: Any) -> ClaimLine | None:
+    """The line, or None where the schema has to look at it."""
+    if type(data) is not dict:
+        return None
+    payer = data.get("payer")
+    if type(payer) is not str:
+        return None
+    root, required = _tree()
+    facts: dict[str, Any] = {}
+    try:
+        _payer_path(payer)
+        _walk(root, data, facts, True)
+    except (_UnusualError, ValidationError, ValueError_):
+        return None
+    if any(not facts.get(name) for name in required):
+        return None
+    return ClaimLine(payer.strip().strip("/"), facts)
+
+
+def _walk(node: _Node, data: dict[Any, Any], facts: dict[str, Any], is_root: bool) -> None:
+    for key, value in data.items():
+        found = node.facts.get(key)
+        if found is None:
+            if key in node.nodes and type(value) is dict:
+                _walk(node.nodes[key], value, facts, False)
+            elif not (is_root and key == "payer"):
+                raise _UnusualError
+        elif value is not None:
+            fact, name, is_list, known = found
+            if is_list:
+                facts[name] = fact.shown(value)
+                continue
+            kind = type(value)
+            if kind is not str and kind is not bool and kind is not int:
+                raise _UnusualError
+            # True and 1 are equal keys, so the type is part of the key.
+            shown = known.get((kind, value))
+            if shown is None:
+                shown = fact.shown(value)
+                if len(known) < _KNOWN_VALUES:
+                    known[kind, value] = shown
+            facts[name] = shown
 
 
 def flat(loaded: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,47 +8,67 @@ from __future__ import annotations
 import calendar
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
 
-from byreport.chain import Verdict, chain, concluded_facts, truth
+from byreport.chain import Verdict, concluded_facts, truth
 from byreport.evaluate import holds
 from byreport.facts import Facts
-from byreport.precedence import Claim, Resolution, codes_of, resolve
+from byreport.index import index
+from byreport.lens import old_from, priced_by
+from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
 from byreport.questions import MATTERS, Question, questions
-from byreport.rule import All, Any_, Condition, Conclusion, Not, Rule, Source, Test, tests
+from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Source, Test, tests
 from byreport.rulebook import PayerRules
+from byreport.template import Holes, Template, dumps, template
 from byreport.vocabulary import Vocabulary, vocabulary
 
 OUTCOMES = ("not_billable", "review", "fix", "needs_information", "ready")
 NOTICE = "A decision reports published policy. It is no promise of payment and no medical or legal advice."
-OLD_AFTER_YEARS = 3
 
 Part = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, without the id and the time that the log gives it. `body` is JSON-ready."""
+    """What was decided on one line: the template of its situation with the line's own facts.
+
+    The id and the time come from the log.
+    """
 
     payer: str
     rulebook: str
-    body: Mapping[str, Any]
+    template: Template
+    facts: Facts
+
+    @cached_property
+    def text(self) -> str:
+        """The body as JSON text."""
+        return self.template.render(self.facts)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body as data: every part of the contract but the id, the time, the rulebook and the payer."""
+        result: dict[str, Any] = json.loads(self.text)
+        return result
+
+    def json(self, decision_id: str, decided_at: str) -> str:
+        """The decision as the contract has it, as the log keeps it."""
+        head = dumps(
+            {"decision_id": decision_id, "decided_at": decided_at, "rulebook": self.rulebook, "payer": self.payer}
+        )
+        return f"{head[:-1]},{self.text[1:]}"
 
     def as_dict(self, decision_id: str, decided_at: str) -> dict[str, Any]:
-        """The decision as the contract has it."""
-        return {
-            "decision_id": decision_id,
-            "decided_at": decided_at,
-            "rulebook": self.rulebook,
-            "payer": self.payer,
-            **self.body,
-        }
+        """The decision as the contract has it, as data."""
+        result: dict[str, Any] = json.loads(self.json(decision_id, decided_at))
+        return result
 
 
 def decide(
@@ -59,17 +79,19 @@ def decide(
     vocab: Vocabulary | None = None,
 ) -> Decision:
     """The decision on `facts` under the payer's rules, given the rules that the engine says fired."""
+    return Decision(payer.payer, rulebook_hash, argue(payer, facts, fired, vocab or vocabulary()), facts)
+
+
+def argue(payer: PayerRules, facts: Facts, fired: Iterable[Rule], vocab: Vocabulary) -> Template:
+    """The template of the decision on every line in the situation of `facts`."""
     ordered = sorted(fired, key=lambda rule: (payer.depth[rule.ruleset], rule.id))
-    verdict = chain(payer, facts.keys)
-    return Decision(
-        payer.payer, rulebook_hash, _Builder(payer, facts, ordered, verdict, vocab or vocabulary()).body()
-    )
+    verdict = index(payer).verdict(facts.keys)
+    builder = _Builder(payer, facts, ordered, verdict, vocab)
+    return template(builder.body(), builder.holes)
 
 
 class _Builder:
-    def __init__(
-        self, payer: PayerRules, facts: Facts, fired: list[Rule], verdict: Verdict, vocab: Vocabulary
-    ) -> None:
+    def __init__(self, payer: PayerRules, facts: Facts, fired: list[Rule], verdict: Verdict, vocab: Vocabulary) -> None:
         self.payer = payer
         self.facts = facts
         self.fired = fired
@@ -83,6 +105,7 @@ class _Builder:
                 self.by_verb[conclusion.verb].append((rule, conclusion))
         self.provisional = {rule.id for rule in fired if self._rests_on_unknown(rule)}
         self.direct: dict[str, set[str]] = defaultdict(set)
+        self.holes = Holes()
         self.must_fix = False
         self.open = False
 
@@ -110,8 +133,7 @@ class _Builder:
             "cautions": self.cautions(authorization, pricing, code),
             "fired": [self.explained(rule) for rule in self.fired],
             "overridden": [
-                {"rule": rule, "by": by, "part": part}
-                for rule, by, part in sorted(self.resolution.overridden)
+                {"rule": rule, "by": by, "part": part} for rule, by, part in sorted(self.resolution.overridden)
             ],
             "notice": NOTICE,
         }
@@ -140,22 +162,18 @@ class _Builder:
         claims = self.resolution.live.get("prior_authorization", [])
         valued = [claim for claim in claims if claim.value is not None]
         status = "unknown" if not valued or self._conflict("prior_authorization") else valued[0].value
-        hows = list(
-            dict.fromkeys(c.conclusion.settings["how"] for c in claims if "how" in c.conclusion.settings)
-        )
-        if not hows:
-            hows = [
-                f"Ask {self.payer.name} before the drug is given; no published policy on file says where."
-                if status in ("required", "conditional")
-                else f"No published policy on file says whether authorization is needed; ask {self.payer.name} before the drug is given."
-            ]
+        how = _texts(claim.conclusion.settings.get("how") for claim in claims)
+        if not how and status in ("required", "conditional"):
+            how = f"Ask {self.payer.name} before the drug is given; no published policy on file says where."
+        elif not how:
+            how = f"No published policy on file says whether authorization is needed; ask {self.payer.name} first."
         number = self.facts.shown.get("prior_authorization.number")
         if status in ("required", "conditional"):
             if number is None:
                 self.direct["prior_authorization.number"].add("prior_authorization")
             elif number != "":
                 status = "on_file"
-        return {"status": status, "how": _texts(hows), "rules": _ids(claims)}
+        return {"status": status, "how": how, "rules": _ids(claims)}
 
     def documentation(self) -> list[Part]:
         held = self.facts.shown.get("documentation")
@@ -200,9 +218,7 @@ class _Builder:
     def _field_edits(self) -> Iterable[Part]:
         gathered: dict[tuple[str, tuple[str, ...]], list[tuple[Rule, Conclusion]]] = defaultdict(list)
         for rule, conclusion in self.by_verb["require_field"]:
-            gathered[conclusion.settings["field"], conclusion.settings.get("one_of", ())].append(
-                (rule, conclusion)
-            )
+            gathered[conclusion.settings["field"], conclusion.settings.get("one_of", ())].append((rule, conclusion))
         for (field, allowed), entries in sorted(gathered.items()):
             key = self.facts.keys.get(field)
             if key is None:
@@ -234,11 +250,9 @@ class _Builder:
                 continue
             else:
                 self._settle(rule for rule, _ in entries)
-            found = None if held is None else ", ".join(held)
+            found = None if held is None else self._shown("line.modifiers")
             notes = _texts(conclusion.settings.get("note") for _, conclusion in entries)
-            yield self._edit(
-                "line.modifiers", found, modifier, sorted({rule.id for rule, _ in entries}), notes
-            )
+            yield self._edit("line.modifiers", found, modifier, sorted({rule.id for rule, _ in entries}), notes)
 
     def _unit_edits(self) -> Iterable[Part]:
         claims = [claim for claim in self.resolution.live.get("units", []) if not self._conflict("units")]
@@ -274,9 +288,7 @@ class _Builder:
         gathered: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
         for rule, conclusion in self.by_verb["deny"]:
             settings = conclusion.settings
-            gathered[
-                settings["group"], settings["carc"], settings.get("rarc") or "", settings["unless"]
-            ].append(rule)
+            gathered[settings["group"], settings["carc"], settings.get("rarc") or "", settings["unless"]].append(rule)
         parts = []
         for (group, carc, rarc, unless), rules in sorted(gathered.items()):
             self._settle(rules)
@@ -304,18 +316,17 @@ class _Builder:
         part["estimate"] = self._estimate(part["basis"], part["percent"])
         return part
 
-    def _estimate(self, basis: str, percent: str | None) -> str | None:
+    def _estimate(self, basis: str, percent: str | None) -> Any:
         """The percentage of the price that the claim gives; none where either is not published or not known."""
-        fact = "line.charge" if basis == "billed_charge" else f"price.{basis}"
-        if percent is None or fact not in self.vocab.facts:
+        name = priced_by(basis)
+        if percent is None or name not in self.vocab.facts:
             return None
-        amount = self.facts.shown.get(fact)
+        amount = self.facts.shown.get(name)
         if amount is None:
-            self.direct[fact].add("pricing")
+            self.direct[name].add("pricing")
+        if not amount:
             return None
-        if amount == "":
-            return None
-        return str((Decimal(amount) * Decimal(percent) / 100).quantize(Decimal("0.01"), ROUND_HALF_UP))
+        return self.holes.make(("estimate", name, percent), lambda facts: _share(facts.shown[name], percent))
 
     def deadlines(self) -> list[Part]:
         parts = []
@@ -335,17 +346,12 @@ class _Builder:
             parts.append({**part, "rules": _ids(claims)})
         return parts
 
-    def _last_day(self, unit: str, count: int, start: str) -> str | None:
-        day = self.facts.shown.get("date_of_service")
-        if not day or start not in ("date_of_service", "month_end"):
+    def _last_day(self, unit: str, count: int, start: str) -> Any:
+        if not self.facts.shown.get("date_of_service") or start not in ("date_of_service", "month_end"):
             return None
-        first = date.fromisoformat(day)
-        if start == "month_end":
-            first = first.replace(day=calendar.monthrange(first.year, first.month)[1])
-        last = first + _SPANS[unit](count)
-        if start == "month_end" and unit != "days":
-            last = last.replace(day=calendar.monthrange(last.year, last.month)[1])
-        return last.isoformat()
+        return self.holes.make(
+            ("day", unit, count, start), lambda facts: last_day(facts.shown["date_of_service"], unit, count, start)
+        )
 
     def exclusions(self) -> list[Part]:
         gathered: dict[str, set[str]] = defaultdict(set)
@@ -362,11 +368,7 @@ class _Builder:
             return "review"
         if self.must_fix:
             return "fix"
-        if (
-            self.open
-            or authorization["status"] == "unknown"
-            or any(MATTERS & set(q.would_decide) for q in asked)
-        ):
+        if self.open or authorization["status"] == "unknown" or any(MATTERS & set(q.would_decide) for q in asked):
             return "needs_information"
         if self.facts.candidates:
             return "needs_information"
@@ -397,9 +399,7 @@ class _Builder:
             said = "; ".join(
                 f"{claim.rule.id} says {_said(claim)}" for claim in sorted(claims, key=lambda c: c.rule.id)
             )
-            yield _caution(
-                "conflict", f"Rules of {claims[0].rule.ruleset} disagree on {part}: {said}.", _ids(claims)
-            )
+            yield _caution("conflict", f"Rules of {claims[0].rule.ruleset} disagree on {part}: {said}.", _ids(claims))
         for disagreement in self.facts.disagreements:
             yield _caution("conflict", disagreement.text, [])
         if self.facts.candidates:
@@ -423,36 +423,28 @@ class _Builder:
                 [],
             )
         if pricing["basis"] is None and not self._conflict("pricing"):
-            yield _caution(
-                "no_policy_on_file", f"No published policy on file says how {name} prices this line.", []
-            )
+            yield _caution("no_policy_on_file", f"No published policy on file says how {name} prices this line.", [])
         if code["recommended"] is None and not code.get("candidates") and not self._conflict("code"):
-            yield _caution(
-                "no_policy_on_file", "Which code fits this line can't be told from the facts given.", []
-            )
+            yield _caution("no_policy_on_file", "Which code fits this line can't be told from the facts given.", [])
 
     def _source_cautions(self) -> Iterable[Part]:
         day = self.facts.shown.get("date_of_service")
-        limit = (date.fromisoformat(day) - relativedelta(years=OLD_AFTER_YEARS)).isoformat() if day else None
-        old: dict[Source, set[str]] = defaultdict(set)
+        leaned_on: dict[Source, set[str]] = defaultdict(set)
         for rule in self.fired:
-            for source in rule.sources:
-                old[source].add(rule.id)
-        by_document: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for source, rules in old.items():
-            if source.published is None:
-                text = f"{source.title} ({source.publisher}) carries no date; check that it still holds."
-                by_document["old_source", text] |= rules
-            elif limit is not None and source.published < limit:
-                text = f"{source.title} ({source.publisher}) was published on {source.published}, over three years before the service; check for a newer one."
-                by_document["old_source", text] |= rules
-            if source.authority == "secondary":
-                by_document[
-                    "secondary_source",
-                    f"{source.title} ({source.publisher}) is somebody else's account of the policy.",
-                ] |= rules
-        for (kind, text), ids in by_document.items():
+            if self._counts(rule):
+                for source in rule.sources:
+                    leaned_on[source].add(rule.id)
+        gathered: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for source, rules in leaned_on.items():
+            for kind, text in _doubts(source, day):
+                gathered[kind, text] |= rules
+        for (kind, text), ids in gathered.items():
             yield _caution(kind, text, sorted(ids))
+
+    def _counts(self, rule: Rule) -> bool:
+        """Whether anything the rule says is left: one that was overridden in all it says is not leaned on."""
+        beaten = {part for name, _, part in self.resolution.overridden if name == rule.id}
+        return not beaten or any(part_of(conclusion) not in beaten for conclusion in rule.then)
 
     # --- explanation -----------------------------------------------------------------------------------------------
 
@@ -488,11 +480,7 @@ class _Builder:
         if test.fact in concluded_facts():
             values = test.value if test.operator == "one_of" else (test.value,)
             by = sorted(
-                {
-                    rule
-                    for value in values
-                    for rule in self.verdict.concluded.certain.get((test.fact, value), ())
-                }
+                {rule for value in values for rule in self.verdict.concluded.certain.get((test.fact, value), ())}
             )
             return {
                 "fact": test.fact,
@@ -501,21 +489,18 @@ class _Builder:
                 "from": "concluded",
                 "by": by,
             }
-        shown = self.facts.shown.get(test.fact)
         return {
             "fact": test.fact,
-            "is": _json_value(shown),
+            "is": self.holes.shown(test.fact),
             "test": text,
-            "from": self.facts.origin.get(test.fact, "unknown"),
+            "from": self.holes.origin(test.fact),
         }
 
     # --- small things ------------------------------------------------------------------------------------------------
 
     def _rests_on_unknown(self, rule: Rule) -> bool:
         """Whether the rule fired only because a fact is unknown: what it says may change with the answer."""
-        if not any(
-            test.operator == "unknown" and test.fact not in self.facts.keys for test in tests(rule.condition)
-        ):
+        if not any(test.operator == "unknown" and test.fact not in self.facts.keys for test in tests(rule.condition)):
             return False
         return self._truth(_without_unknown(rule.condition)) is not True
 
@@ -529,8 +514,43 @@ class _Builder:
         return any(name == part for name, _ in self.resolution.conflicts)
 
     def _shown(self, name: str) -> Any:
-        value = self.facts.shown.get(name)
-        return ", ".join(value) if isinstance(value, tuple) else value
+        """The value of a field as text, a list with commas."""
+        return self.holes.make(("text", name), lambda facts: _text(facts.shown.get(name)))
+
+
+def _text(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, tuple) else value
+
+
+def _share(amount: str, percent: str) -> str:
+    return str((Decimal(amount) * Decimal(percent) / 100).quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+def last_day(day: str, unit: str, count: int, start: str) -> str:
+    """The last day of a deadline: `count` days, months or years from the date of service or the end of its month."""
+    first = date.fromisoformat(day)
+    if start == "month_end":
+        first = _month_end(first)
+    last = first + _SPANS[unit](count)
+    return (_month_end(last) if start == "month_end" and unit != "days" else last).isoformat()
+
+
+def _month_end(day: date) -> date:
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1])
+
+
+def _doubts(source: Source, day: str | None) -> Iterable[tuple[str, str]]:
+    """Why a source is to be read with care: its age on the date of service, and whose account it is."""
+    where = f"{source.title} ({source.publisher})"
+    if source.published is None:
+        yield "old_source", f"{where} carries no date; check that it still holds."
+    elif day and day >= old_from(source.published):
+        yield (
+            "old_source",
+            f"{where} was published on {source.published}, over three years before the service; check for a newer one.",
+        )
+    if source.authority == "secondary":
+        yield "secondary_source", f"{where} is somebody else's account of the policy."
 
 
 _SPANS = {
@@ -574,10 +594,8 @@ def _ids(claims: Iterable[Claim]) -> list[str]:
 
 
 def _texts(texts: Iterable[str | None]) -> str:
-    """The texts as sentences one after the other, each once."""
-    different = list(dict.fromkeys(text for text in texts if text))
-    closed = [text if text.endswith((".", "!", "?")) else text + "." for text in different[:-1]]
-    return " ".join([*closed, *different[-1:]])
+    """Sentences of several rules as one text."""
+    return " ".join(text if text[-1] in ".!?" else f"{text}." for text in dict.fromkeys(filter(None, texts)))
 
 
 def _notes(claims: Iterable[Claim]) -> str:

@@ -10,14 +10,20 @@ from typing import Any
 from byreport import claim
 from byreport import facts as facts_
 from byreport.claim import ClaimLine
-from byreport.decision import Decision, decide
+from byreport.decision import Decision, argue
 from byreport.engine import Engine
 from byreport.facts import Facts
+from byreport.lens import Lens
 from byreport.reference import Reference
 from byreport.rulebook import PayerRules, Rulebook
+from byreport.template import Template
 
 ENGINES = 2_000
-"""Compiled payers kept at a time; the one not used for longest goes first."""
+"""Compiled payers kept at a time; the oldest goes first."""
+
+
+SITUATIONS = 10_000
+"""Templates of situations already decided that are kept, all payers together: about 12 KB each."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,20 @@ class Decided:
 
 
 class Desk:
-    """A rulebook and reference data, ready to decide. Safe to share between threads."""
+    """A rulebook and reference data, ready to decide. Safe to share between threads.
 
-    def __init__(self, rulebook: Rulebook, reference: Reference) -> None:
+    A line in a situation that was decided before gets that decision with its own values filled in; `hits` and
+    `misses` count how often.
+    """
+
+    def __init__(self, rulebook: Rulebook, reference: Reference, situations: int = SITUATIONS) -> None:
         self.rulebook = rulebook
         self.reference = reference
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+        self._bound = situations
+        self._compiled: OrderedDict[str, tuple[Engine, Lens]] = OrderedDict()
+        self._decided: OrderedDict[tuple[str, tuple[Any, ...]], Template] = OrderedDict()
         self._lock = threading.Lock()
 
     def decide(self, data: Any) -> Decided:
@@ -52,25 +66,46 @@ class Desk:
 
     def decide_facts(self, line: ClaimLine, payer: PayerRules, facts: Facts) -> Decided:
         """Decide on facts that were completed already."""
-        fired = self.engine(payer).fire(facts.keys)
-        return Decided(line, facts, decide(payer, facts, fired, self.rulebook.hash, self.rulebook.vocabulary))
+        engine, lens = self.compiled(payer)
+        situation = (payer.payer, lens.situation(facts))
+        template = self._decided.get(situation)
+        if template is None:
+            self.misses += 1
+            template = argue(payer, facts, engine.fire(facts.keys), self.rulebook.vocabulary)
+            self._keep(situation, template)
+        else:
+            self.hits += 1
+        return Decided(line, facts, Decision(payer.payer, self.rulebook.hash, template, facts))
+
+    def _keep(self, situation: tuple[str, tuple[Any, ...]], template: Template) -> None:
+        if self._bound:
+            with self._lock:
+                self._decided[situation] = template
+                if len(self._decided) > self._bound:
+                    self._decided.popitem(last=False)
+
+    def compiled(self, payer: PayerRules) -> tuple[Engine, Lens]:
+        """The payer's rules compiled for the engine, and its lens; made when first needed."""
+        found = self._compiled.get(payer.payer)
+        if found is not None:
+            return found
+        with self._lock:
+            if payer.payer not in self._compiled:
+                words = self.rulebook.vocabulary
+                self._compiled[payer.payer] = Engine(payer, words), Lens(payer, words)
+                if len(self._compiled) > ENGINES:
+                    # Another thread may still be firing it: the engine frees itself when nobody holds it.
+                    self._compiled.popitem(last=False)
+            return self._compiled[payer.payer]
 
     def engine(self, payer: PayerRules) -> Engine:
-        """The compiled rules of a payer; made when first needed."""
-        with self._lock:
-            engine = self._engines.get(payer.payer)
-            if engine is None:
-                engine = self._engines[payer.payer] = Engine(payer, self.rulebook.vocabulary)
-                if len(self._engines) > ENGINES:
-                    _, oldest = self._engines.popitem(last=False)
-                    oldest.close()
-            else:
-                self._engines.move_to_end(payer.payer)
-            return engine
+        """The compiled rules of a payer."""
+        return self.compiled(payer)[0]
 
     def close(self) -> None:
         """Free the engine's memory."""
         with self._lock:
-            for engine in self._engines.values():
+            for engine, _ in self._compiled.values():
                 engine.close()
-            self._engines.clear()
+            self._compiled.clear()
+            self._decided.clear()

@@ -86,16 +86,16 @@ class Docket:
     def new_record(self, decided: Decided, claim: Any) -> NewRecord:
         """A decision as the log takes it, with a new id and the time."""
         decision_id, decided_at = str(uuid.uuid4()), now()
-        body, shown = decided.decision.body, decided.facts.shown
+        template, shown = decided.decision.template, decided.facts.shown
         charge = shown.get("line.charge")
         return NewRecord(
             decision_id=decision_id,
             decided_at=decided_at,
             payer=decided.decision.payer,
-            outcome=body["outcome"],
-            pa_status=body["prior_authorization"]["status"],
+            outcome=template.outcome,
+            pa_status=template.authorization,
             code_billed=shown["line.code"],
-            code_recommended=body["code"]["recommended"],
+            code_recommended=template.recommended,
             drug_name=str(shown["drug.name"])[:_SHORT] if shown.get("drug.name") else None,
             date_of_service=shown["date_of_service"],
             charge=int(Decimal(charge) * 100) if charge else None,
@@ -103,8 +103,8 @@ class Docket:
             reference=self.desk.reference.fingerprint,
             facts=_json(facts_.as_json(decided.facts)),
             claim=_json(claim),
-            decision=_json(decided.decision.as_dict(decision_id, decided_at)),
-            fired=tuple(entry["rule"] for entry in body["fired"]),
+            decision=decided.decision.json(decision_id, decided_at),
+            fired=template.fired,
         )
 
 
@@ -131,7 +131,7 @@ def replay(log: Log, record: Record) -> Replay:
     after = json.loads(_json(again))
     parts = sorted(set(before) | set(after))
     differences = tuple(part for part in parts if before.get(part) != after.get(part))
-    same = not differences and _json(again) == record.decision
+    same = not differences and decision.json(record.decision_id, record.decided_at) == record.decision
     return Replay(record.decision_id, same, differences, again)
 
 

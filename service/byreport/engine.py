@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,7 @@ class _Handle:
         self.caches: list[tuple[str, dict[Key | None, str]]] = [(fact, {}) for fact in writer.facts(self.used)]
         self.head = f'{{"sid":"s","id":"0","stage":{self.stage}'
         self.handle = durable.create_ruleset("byreport", _json(self.definition()))
+        self.close = weakref.finalize(self, _free, self.handle)
         self.dirty = False
         self.prime()
 
@@ -179,11 +181,12 @@ class _Handle:
         self.prime()
         self.dirty = False
 
-    def close(self) -> None:
-        """Free the engine's memory: the state first, or it leaks."""
-        with contextlib.suppress(durable.error):
-            durable.delete_state(self.handle, "s")
-        durable.delete_ruleset(self.handle)
+
+def _free(handle: int) -> None:
+    """Free the engine's memory: the state first, or it leaks."""
+    with contextlib.suppress(durable.error):
+        durable.delete_state(handle, "s")
+    durable.delete_ruleset(handle)
 
 
 class Engine:
@@ -192,6 +195,7 @@ class Engine:
     def __init__(self, payer: PayerRules, vocab: Vocabulary | None = None) -> None:
         self.payer = payer
         self.splits = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._writer = _Writer(vocab or vocabulary())
         layers, circular = payer.strata
@@ -208,15 +212,17 @@ class Engine:
         ]
 
     def close(self) -> None:
-        """Free the engine's memory."""
+        """Free the engine's memory now; otherwise it is freed with the object."""
         with self._lock:
-            for handle in self._handles():
+            self._closed = True
+            for handle in [handle for stage in self._stages for handle in stage]:
                 handle.close()
-            self._stages = []
 
     def fire(self, keys: Mapping[str, Key]) -> list[Rule]:
         """The rules that fire on the facts (name to key; unknown facts absent), in no particular order."""
         with self._lock:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
             while (fired := self._fire(keys)) is None:
                 pass
             return [self._rules[index] for index in fired]
@@ -267,9 +273,6 @@ class Engine:
         handle.reset()
         handle.close()
         self.splits += 1
-
-    def _handles(self) -> list[_Handle]:
-        return [handle for stage in self._stages for handle in stage]
 
 
 def _compile(layers: list[list[Rule]], writer: _Writer) -> list[_Conjunction]:

@@ -111,9 +111,7 @@ class _Automaton:
         here = self.closure(states | {0}, before, char)
         if self.accepting in here:
             return _MATCHED
-        return frozenset(
-            target for state in here for predicate, target in self.moves.get(state, ()) if predicate(char)
-        )
+        return frozenset(target for state in here for predicate, target in self.moves.get(state, ()) if predicate(char))
 
     def ends(self, states: frozenset[int], before: str | None) -> bool:
         """Whether a text that ends here matches."""

@@ -1,0 +1,87 @@
+"""A decision with holes: what depends only on the situation is written once, the line's own values are filled in.
+
+Two lines in the same situation get the same rules, requirements and questions; they differ in the values shown
+(the date, the charge, the NDC). A template is the decision's JSON text cut at those values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from json.encoder import encode_basestring
+from typing import Any
+
+from byreport.facts import Facts
+
+Fill = Callable[[Facts], Any]
+_HOLE = re.compile(r'"\\u0000(\d+)\\u0000"')
+
+
+class Holes:
+    """Collects the holes of a decision while it is built. A hole stands in the data as a marker text."""
+
+    def __init__(self) -> None:
+        self.fills: list[Fill] = []
+        self.known: dict[Any, str] = {}
+
+    def make(self, key: Any, fill: Fill) -> Any:
+        """A marker for the value that `fill` takes from the facts; equal keys share one."""
+        if key not in self.known:
+            self.known[key] = f"\0{len(self.fills)}\0"
+            self.fills.append(fill)
+        return self.known[key]
+
+    def shown(self, name: str) -> Any:
+        """The shown value of a fact."""
+        return self.make(("shown", name), lambda facts: facts.shown.get(name))
+
+    def origin(self, name: str) -> Any:
+        """Where the value of a fact comes from."""
+        return self.make(("origin", name), lambda facts: facts.origin.get(name, "unknown"))
+
+
+@dataclass(frozen=True)
+class Template:
+    """The decision on every line of one situation.
+
+    `texts` and `fills` alternate, starting and ending with a text. The other attributes are what the log and
+    summaries index; they are the same for all lines of the situation.
+    """
+
+    texts: tuple[str, ...]
+    fills: tuple[Fill, ...]
+    outcome: str
+    authorization: str
+    recommended: str | None
+    fired: tuple[str, ...]
+    denials: tuple[str, ...]
+
+    def render(self, facts: Facts) -> str:
+        """The JSON text of the decision's body on these facts."""
+        parts = [self.texts[0]]
+        for fill, text in zip(self.fills, self.texts[1:], strict=True):
+            value = fill(facts)
+            parts.append(encode_basestring(value) if isinstance(value, str) else dumps(value))
+            parts.append(text)
+        return "".join(parts)
+
+
+def template(body: Mapping[str, Any], holes: Holes) -> Template:
+    """The template of a body whose holes are markers."""
+    texts = _HOLE.split(dumps(body))
+    return Template(
+        texts=tuple(texts[::2]),
+        fills=tuple(holes.fills[int(number)] for number in texts[1::2]),
+        outcome=body["outcome"],
+        authorization=body["prior_authorization"]["status"],
+        recommended=body["code"]["recommended"],
+        fired=tuple(entry["rule"] for entry in body["fired"]),
+        denials=tuple(" ".join(filter(None, (d["group"], d["carc"], d["rarc"]))) for d in body["denials"]),
+    )
+
+
+def dumps(value: Any) -> str:
+    """JSON as the log keeps it: compact, in the order given, not escaped beyond need."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
