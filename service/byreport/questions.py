@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 from byreport.chain import Verdict, concluded_facts
@@ -75,7 +76,9 @@ def open_facts(payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict, voc
     residues = Residues(payer, keys, verdict)
     found: dict[str, set[str]] = defaultdict(set)
     for rule in payer.rules:
-        facts = essential(residues.of(rule), vocab) - concluded_facts() if rule.id in residues.open else set()
+        if rule.id not in residues.open and not residues.codes_held(rule):
+            continue
+        facts = essential(residues.of(rule), vocab) - concluded_facts() if rule.id in residues.open else frozenset()
         parts = {PARTS[c.verb] for c in rule.then if c.verb in PARTS} or {EXPLANATION}
         for fact in facts:
             found[fact].update(parts)
@@ -88,19 +91,20 @@ def open_facts(payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict, voc
 # --- which facts of a condition are essential --------------------------------------------------------------------
 
 
-def essential(condition: Condition, vocab: Vocabulary) -> set[str]:
+@lru_cache(maxsize=16_384)
+def essential(condition: Condition, vocab: Vocabulary) -> frozenset[str]:
     """The facts of a condition over unknown facts whose answer can make it hold or cease to hold."""
     facts = {test.fact for test in tests(condition)}
     if not facts:
-        return set()
+        return frozenset()
     try:
         alternatives = conjunctions(condition)
     except TooManyAlternatives:
-        return facts
+        return frozenset(facts)
     candidates = {fact: _values(vocab.facts[fact], [t for t in tests(condition) if t.fact == fact]) for fact in facts}
     # A test of `unknown` stops holding once its fact is answered: such facts vary even where they are not named.
     vary = {test.fact for test in tests(condition) if test.operator == "unknown"}
-    return {fact for fact in facts if _toggles(condition, fact, alternatives, candidates, vary)}
+    return frozenset(fact for fact in facts if _toggles(condition, fact, alternatives, candidates, vary))
 
 
 def _toggles(

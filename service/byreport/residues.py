@@ -25,13 +25,17 @@ FALSE: Condition = Any_(())
 _RESOLVED = frozenset(fact for facts in RESOLVED.values() for fact in facts)
 
 
+Pair = tuple[str, Any]
+"""A concluded fact and one value of it; the value None stands for whatever the fact comes to."""
+
+
 @dataclass(frozen=True)
 class _Shape:
     """What does not change from claim to claim: what a rule asks, tests of conclusions, concludes, takes codes from."""
 
     asks_unknown: tuple[str, ...]
-    reads: tuple[str, ...]
-    makes: tuple[str, ...]
+    reads: tuple[Pair, ...]
+    makes: tuple[Pair, ...]
     holds_codes: tuple[str, ...]
 
 
@@ -42,10 +46,10 @@ class Shapes:
         self.payer = payer
         self.of = {rule.id: _shape(rule) for rule in payer.rules}
         self.order = [rule for layer in payer.strata[0] for rule in layer]
-        self.makers: dict[str, list[Rule]] = defaultdict(list)
+        self.makers: dict[Pair, list[Rule]] = defaultdict(list)
         for rule in self.order:
-            for fact in self.of[rule.id].makes:
-                self.makers[fact].append(rule)
+            for pair in self.of[rule.id].makes:
+                self.makers[pair].append(rule)
 
 
 @lru_cache(maxsize=512)
@@ -59,19 +63,27 @@ def _shape(rule: Rule) -> _Shape:
     settings = [conclusion.settings for conclusion in rule.then if conclusion.verb == "use_code"]
     return _Shape(
         tuple(dict.fromkeys(test.fact for test in found if test.operator == "unknown")),
-        tuple(dict.fromkeys(test.fact for test in found if test.fact in concluded_facts())),
-        tuple(dict.fromkeys(fact for conclusion in rule.then for fact in _made(conclusion))),
+        tuple(dict.fromkeys(pair for test in found if test.fact in concluded_facts() for pair in _read(test))),
+        tuple(dict.fromkeys(pair for conclusion in rule.then for pair in _made(conclusion))),
         tuple(setting["from"] for setting in settings if "from" in setting),
     )
 
 
-def _made(conclusion: Conclusion) -> Iterator[str]:
-    """The concluded facts that a conclusion may assert, or keep another rule from asserting."""
+def _read(test: Test) -> list[Pair]:
+    """The concluded facts and values that a test looks at; of a resolved fact always all."""
+    if test.fact in _RESOLVED:
+        return [(test.fact, None)]
+    return [(test.fact, value) for value in (test.value if test.operator == "one_of" else (test.value,))]
+
+
+def _made(conclusion: Conclusion) -> Iterator[Pair]:
+    """What a conclusion may assert, or keep another rule from asserting."""
     pair = asserts(conclusion)
     if pair is not None:
-        yield pair[0]
+        yield pair
     if says_something(conclusion):
-        yield from RESOLVED.get(conclusion.verb, ())
+        for fact in RESOLVED.get(conclusion.verb, ()):
+            yield fact, None
 
 
 class Residues:
@@ -84,22 +96,21 @@ class Residues:
         self.done: dict[str, Condition] = {}
         self.open: set[str] = set()
         self.contested: set[str] = set()
-        makers_open: dict[str, bool] = defaultdict(bool)
+        unsure: set[Pair] = set()
         for rule in self.shapes.order:
             shape = self.shapes.of[rule.id]
             if (
                 verdict.truth[rule.id] is None
                 or any(fact not in keys for fact in shape.asks_unknown)
-                or any(makers_open[fact] for fact in shape.reads)
+                or not unsure.isdisjoint(shape.reads)
             ):
                 self.open.add(rule.id)
-            unsure = rule.id in self.open or (self.fires(rule) and any(fact not in keys for fact in shape.holds_codes))
-            if unsure:
-                for fact in shape.makes:
-                    makers_open[fact] = True
+                unsure.update(shape.makes)
+            elif self.fires(rule) and any(fact not in keys for fact in shape.holds_codes):
+                unsure.update(shape.makes)
         for fact in _RESOLVED:
-            live = [rule for rule in self.shapes.makers[fact] if self.fires(rule) or rule.id in self.open]
-            if makers_open[fact] and len(live) > 1:
+            live = [rule for rule in self.shapes.makers[fact, None] if self.fires(rule) or rule.id in self.open]
+            if (fact, None) in unsure and len(live) > 1:
                 self.contested.add(fact)
 
     def fires(self, rule: Rule) -> bool:
@@ -136,7 +147,8 @@ class Residues:
             # Which rule wins the part is open: the fact may come out either way.
             return test
         values = test.value if test.operator == "one_of" else (test.value,)
-        return either(self._makes(rule, test.fact, values) for rule in self.shapes.makers[test.fact])
+        makers = {rule.id: rule for pair in _read(test) for rule in self.shapes.makers[pair]}
+        return either(self._makes(rule, test.fact, values) for rule in makers.values())
 
     def _makes(self, rule: Rule, fact: str, values: Iterable[Any]) -> Condition:
         """What is left open of whether the rule concludes one of the values of a fact."""
@@ -146,14 +158,12 @@ class Residues:
         return both([fires, either(self._concludes(conclusion, fact, values) for conclusion in rule.then)])
 
     def _concludes(self, conclusion: Conclusion, fact: str, values: Iterable[Any]) -> Condition:
-        if fact not in _made(conclusion):
-            return FALSE
+        if fact not in RESOLVED.get(conclusion.verb, ()):
+            pair = asserts(conclusion)
+            return TRUE if pair is not None and pair[0] == fact and pair[1] in values else FALSE
         if conclusion.verb == "use_code":
             return self._names(conclusion, fact, values)
-        if conclusion.verb == "prior_authorization":
-            return TRUE if conclusion.settings["status"] == "required" else FALSE
-        pair = asserts(conclusion)
-        return TRUE if pair is not None and pair[1] in values else FALSE
+        return TRUE if conclusion.settings["status"] == "required" else FALSE
 
     def _names(self, conclusion: Conclusion, fact: str, values: Iterable[Any]) -> Condition:
         billed, held = self.keys.get("line.code"), conclusion.settings.get("from")

@@ -253,7 +253,7 @@ def _decimals(number: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
     """All facts by name, the named lists of allowed values, and the fact that carries a documentation item."""
 
