@@ -30,6 +30,7 @@ import durable_rules_engine as durable
 
 from byreport.dnf import Literal, conjunctions
 from byreport.evaluate import holds
+from byreport.facts import of_payer
 from byreport.precedence import resolve, resolved_facts
 from byreport.rule import All, Any_, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
@@ -202,7 +203,10 @@ class Engine:
         if circular:
             raise ValueError(f"rules depend on each other in a circle: {', '.join(circular)}")
         self._rules: list[Rule] = [rule for layer in layers for rule in layer]
-        members = _compile(layers, self._writer)
+        # What follows from the payer's path is settled when its rules are compiled.
+        shown = of_payer(payer.payer)
+        settled = {name: self._writer.vocab.facts[name].key(value) for name, value in shown.items()}
+        members = _compile(layers, self._writer, settled)
         derived = self._writer.derived
         self._asserts = [[derived[pair] for c in rule.then if (pair := asserts(c)) in derived] for rule in self._rules]
         self._resolved = {pair: flag for pair, flag in derived.items() if pair[0] in _RESOLVED_FACTS}
@@ -275,7 +279,7 @@ class Engine:
         self.splits += 1
 
 
-def _compile(layers: list[list[Rule]], writer: _Writer) -> list[_Conjunction]:
+def _compile(layers: list[list[Rule]], writer: _Writer, settled: Mapping[str, Key]) -> list[_Conjunction]:
     """One conjunction for each alternative of each rule; equal ones of a stage are shared.
 
     An alternative that tests nothing concluded runs in the lowest stage, whatever the stratum of its rule.
@@ -284,7 +288,10 @@ def _compile(layers: list[list[Rule]], writer: _Writer) -> list[_Conjunction]:
     number = 0
     for stage, layer in enumerate(layers):
         for rule in layer:
-            for literals in conjunctions(_expanded(rule.condition, writer.vocab)):
+            for alternative in conjunctions(_expanded(rule.condition, writer.vocab)):
+                literals = frozenset(literal for literal in alternative if literal[0].fact not in settled)
+                if any(holds(test, settled[test.fact]) is not wanted for test, wanted in alternative - literals):
+                    continue
                 waits = any(writer.vocab.facts[test.fact].origin == "concluded" for test, _ in literals)
                 gathered.setdefault((stage if waits else 0, literals), []).append(number)
             number += 1

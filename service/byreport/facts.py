@@ -112,6 +112,15 @@ def payer_path(line: ClaimLine, reference: Reference) -> str:
     return path
 
 
+def of_payer(payer: str) -> dict[str, str]:
+    """The facts that follow from the payer's path, by name with their shown values."""
+    program, *rest = payer.split("/")
+    facts = {"payer.path": payer, "payer.program": program}
+    if program == "medicaid" and rest and len(rest[0]) == 2:
+        facts["payer.state"] = rest[0]
+    return facts
+
+
 def build(payer: str, given: Mapping[str, Any], reference: Reference, vocab: Vocabulary | None = None) -> Facts:
     """All known facts of a line for a payer path; `given` maps claim facts to shown values."""
     words = vocab or vocabulary()
@@ -124,10 +133,8 @@ def build(payer: str, given: Mapping[str, Any], reference: Reference, vocab: Voc
             origin[name] = COMPUTED
 
     parts = payer.split("/")
-    compute("payer.path", payer)
-    compute("payer.program", parts[0])
-    if parts[0] == "medicaid" and len(parts) > 1 and len(parts[1]) == 2:
-        compute("payer.state", parts[1])
+    for fact, value in of_payer(payer).items():
+        compute(fact, value)
     day = _day(shown.get("date_of_service"))
     _line(shown, compute, day, reference)
     match, recognised = _drug(shown, reference)
