@@ -7,7 +7,8 @@ Decided exactly, over every claim line that the rules can tell apart (`situation
   the outcome `review` because of these two rules; lines on which the conflict is hidden (a third rule overrides one
   of them, a nearer ruleset answers, the line is excluded) count for nothing.
 - never-fires, with the tests that contradict each other.
-- decided-already: whenever the rule fires, another of its ruleset fires that concludes all that it concludes.
+- decided-already: whenever the rule fires, another of its ruleset fires that concludes all that it concludes and
+  cites all that it cites (a rule that brings a statement of its own brings something).
 - overrides-nothing, and rules that override each other (neither would stand).
 - repeated-row, version-gap, version-overlap, never-read: by comparison alone.
 
@@ -33,10 +34,10 @@ from byreport.desk import Desk
 from byreport.findings import Finding
 from byreport.precedence import part_of, value_of
 from byreport.reference import Reference
-from byreport.rule import All, Any_, Condition, Conclusion, Not, Rule, Test, tests
-from byreport.rulebook import COMMON, PROGRAM_ROOTS, PayerRules, Rulebook
+from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Test, tests
+from byreport.rulebook import PROGRAM_ROOTS, PayerRules, Rulebook
 from byreport.situations import Situations
-from byreport.solving import Deny, Every, Firing, Formula, In, Situation, Solver
+from byreport.solving import Deny, Firing, Formula, In, Situation, Solver
 from byreport.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
@@ -73,9 +74,10 @@ class Prover:
         if any(self.space.apart(one, other) for one, other in itertools.combinations(rules, 2)):
             return None
         refused = [Deny(formula) for formula in denied]
-        if any(self.firing.tests_concluded(rule) for rule in rules):
-            if self.solver.solve([*(self.firing.free(rule) for rule in rules), *also]) is None:
-                return None
+        if any(self.firing.tests_concluded(rule) for rule in rules) and (
+            self.solver.solve([*(self.firing.free(rule) for rule in rules), *also]) is None
+        ):
+            return None
         return self.solver.solve([*(self.firing.full(rule) for rule in rules), *also, *refused])
 
     def covered(self, rule: Rule, by: Rule) -> bool:
@@ -376,6 +378,10 @@ def _decided_already(prover: Prover, rules: Sequence[Rule]) -> Iterator[Finding]
                 continue
             if not set(rule.overrides) <= set(other.overrides) or _overrides_one(rule, other):
                 continue
+            if not {(s.document, s.statement) for s in rule.sources} <= {
+                (s.document, s.statement) for s in other.sources
+            }:
+                continue
             if prover.covered(rule, other):
                 redundant.add(rule.id)
                 yield _finding(
@@ -466,7 +472,10 @@ def _repeated_rows(rules: Iterable[Rule]) -> Iterator[Finding]:
 
 
 def _versions(rules: Iterable[Rule]) -> Iterator[Finding]:
-    """Rules or rows that differ only in their dates and in what they say of the same things."""
+    """Rules or rows that differ only in their dates and in what they say of the same things.
+
+    Versions that are in effect together are told of only where they say different things.
+    """
     versions: dict[Any, list[Rule]] = defaultdict(list)
     for rule in rules:
         if rule.effective_from or rule.effective_to:
@@ -480,6 +489,9 @@ def _versions(rules: Iterable[Rule]) -> Iterator[Finding]:
 def _between(earlier: Rule, later: Rule) -> Iterator[Finding]:
     last, first = earlier.effective_to, later.effective_from
     if first is None or last is None or last >= first:
+        alike = {_conclusion_key(c) for c in earlier.then} == {_conclusion_key(c) for c in later.then}
+        if alike or _disagree(earlier, later):
+            return
         kind, text = "version-overlap", "are both in effect"
         days = f"{first or 'the beginning'} to {min(last or '…', later.effective_to or '…')}"
     else:
@@ -498,8 +510,17 @@ def _between(earlier: Rule, later: Rule) -> Iterator[Finding]:
     )
 
 
+def _disagree(one: Rule, other: Rule) -> bool:
+    """Whether the two give a part with one value different values: that is a conflict, and told as one."""
+    values = {part_of(c): _stated(c) for c in one.then if _stated(c) is not None}
+    return any(values.get(part_of(c), _stated(c)) != _stated(c) for c in other.then if _stated(c) is not None)
+
+
 def _subject(conclusion: Conclusion) -> Any:
+    """What a conclusion speaks of: versions of a rule speak of the same and may say different things of it."""
     settings = conclusion.settings
+    if conclusion.verb == "prior_authorization" and settings["status"] == "unknown":
+        return conclusion.verb, settings.get("how")
     names = ("item", "field", "modifier", "what", "fact", "group", "carc", "rarc", "reason", "text")
     return conclusion.verb, tuple(settings.get(name) for name in names)
 
@@ -545,4 +566,4 @@ def _finding(rule: Rule, kind: str, message: str, **details: Any) -> Finding:
     return Finding(rule.file, rule.line, 1, kind, message, **details)
 
 
-__all__ = ["COMMON", "Every", "Prover", "payers_by_ruleset", "prove"]
+__all__ = ["Prover", "payers_by_ruleset", "prove"]

@@ -25,7 +25,7 @@ from byreport.facts import names_of
 from byreport.languages import Unreadable, combinations
 from byreport.patterns import sample
 from byreport.reference import DrugMatch, Reference
-from byreport.rule import All, Any_, Condition, Not, Rule, Test, tests
+from byreport.rule import All, Condition, Not, Rule, Test, tests
 from byreport.vocabulary import FIRST_YEAR, LAST_YEAR, SCALE, Fact, Key, Vocabulary, fold
 
 USUAL_DAY = date(2026, 6, 1)
@@ -97,9 +97,21 @@ class Situations:
         self.payers = payers
         self.incomplete: list[str] = []
         self.found: dict[str, list[Test]] = {}
+        held: dict[str, None] = {}
+        codes: dict[str, None] = {}
         for rule in rules:
             for test in tests(rule.condition):
                 self.found.setdefault(test.fact, []).append(test)
+                if test.fact == "recommends.code":
+                    codes.update(dict.fromkeys(_constants(test)))
+            for conclusion in rule.then:
+                if conclusion.verb == "use_code":
+                    fact = conclusion.settings.get("from")
+                    (codes if fact is None else held)[fact or conclusion.settings["code"]] = None
+        for fact in held:
+            # What such a fact holds is compared with what other rules say.
+            compared = Test(fact, "one_of", tuple(codes), f"{fact} is one of the codes that rules name")
+            self.found.setdefault(fact, []).append(compared)
         self.variables: dict[str, Variable] = {}
         self._needs: dict[str, dict[str, int]] = {}
         self._filled: dict[str, int] = {}
@@ -195,7 +207,7 @@ class Situations:
         if not parts:
             return {"payer.path": 0}
         common = set(parts[0]).intersection(*parts[1:])
-        union = {name: 0 for name in common}
+        union = dict.fromkeys(common, 0)
         for part in parts:
             for name in common:
                 union[name] |= part[name]
@@ -214,7 +226,7 @@ class Situations:
 
     def _values(self, name: str) -> list[Value]:
         fact = self.vocab.facts[name]
-        if name == "payer.path" and self.reference is not None:
+        if name == "payer.path":
             return [Value(path, fact.scalar_key(path)) for path in self._paths()]
         scalars = list(dict.fromkeys(self._scalars(fact)))
         if fact.is_list:
@@ -296,7 +308,7 @@ class Situations:
         except Unreadable:
             self.incomplete.append(f"{fact.name}: a pattern that is tried with one text only")
             yield from (text for pattern in patterns if (text := sample(pattern)) is not None)
-            yield from (text for text in ("ZZZZZ", "99999999999", "something else") if _fits(fact, text))
+            yield from (text for text in ("ZZZZZ", "99999999999", "something else") if _of_form(fact, text))
             return
         if not languages.complete:
             self.incomplete.append(f"{fact.name}: too many patterns to try every combination")
@@ -332,31 +344,36 @@ class Situations:
         return {"payer": payer or self._paths()[0], **nested(facts)}
 
     def _count(self, shown: dict[str, Any], counted: str, start: str, chosen: Mapping[str, int]) -> bool:
-        """Set the claim's date so that the count comes out; False where it can't be."""
-        count = shown.get(counted)
-        if count is None or count == "":
-            return count is None and shown.get(start) in (None, "")
-        for day in self._days(chosen, shown):
-            span = relativedelta(months=-count) if counted == "drug.months_since_approval" else timedelta(days=count)
-            try:
-                other = date.fromisoformat(day) + span
-            except (OverflowError, ValueError):
-                continue
-            if not FIRST_YEAR <= other.year <= LAST_YEAR:
-                continue
-            if start not in chosen or self._same(start, other.isoformat(), chosen[start]):
-                shown["date_of_service"], shown[start] = day, other.isoformat()
+        """Set the claim's two dates so that the count comes out; False where they can't be."""
+        if shown.get(counted) is None:
+            return shown.get(start) in (None, "")
+        for count, day, other in self._dates_apart(counted, start, chosen, str(shown["date_of_service"])):
+            if self._fits(chosen, "date_of_service", day) and self._fits(chosen, start, other):
+                shown[counted], shown["date_of_service"], shown[start] = count, day, other
                 return True
         return False
 
-    def _days(self, chosen: Mapping[str, int], shown: Mapping[str, Any]) -> Iterator[str]:
-        mask = chosen.get("date_of_service")
-        if mask is None:
-            yield str(shown["date_of_service"])
-            return
-        for place, value in enumerate(self.variables["date_of_service"].values):
-            if mask >> place & 1:
-                yield str(value.shown)
+    def _dates_apart(
+        self, counted: str, start: str, chosen: Mapping[str, int], usual: str
+    ) -> Iterator[tuple[int, str, str]]:
+        """Pairs of a day of service and the other date that the count allows, from each end in turn."""
+        for count in self._members(counted, chosen, []):
+            months = counted == "drug.months_since_approval"
+            span = relativedelta(months=-count) if months else timedelta(days=count)
+            for day in self._members("date_of_service", chosen, [usual]):
+                yield from _dates(count, day, _shifted(day, span))
+            for other in self._members(start, chosen, []):
+                back = relativedelta(months=count) if months else timedelta(days=-count)
+                yield from _dates(count, _shifted(other, back), other)
+
+    def _members(self, name: str, chosen: Mapping[str, int], otherwise: list[Any]) -> list[Any]:
+        if name not in chosen:
+            return otherwise
+        values = self.variables[name].values
+        return [v.shown for place, v in enumerate(values) if chosen[name] >> place & 1 and v.shown not in (None, "")]
+
+    def _fits(self, chosen: Mapping[str, int], name: str, day: str) -> bool:
+        return name not in chosen or self._same(name, day, chosen[name])
 
     def _same(self, name: str, day: str, mask: int) -> bool:
         """Whether no test of the tree tells the day from one of the values."""
@@ -383,6 +400,19 @@ def _constants(test: Test) -> tuple[Any, ...]:
     return tuple(test.value) if test.operator == "one_of" else (test.value,)
 
 
+def _shifted(day: str, span: Any) -> str | None:
+    try:
+        moved = date.fromisoformat(day) + span
+    except (OverflowError, ValueError):
+        return None
+    return moved.isoformat() if FIRST_YEAR <= moved.year <= LAST_YEAR else None
+
+
+def _dates(count: int, day: str | None, other: str | None) -> Iterator[tuple[int, str, str]]:
+    if day is not None and other is not None:
+        yield count, day, other
+
+
 def _numbers(fact: Fact, constants: list[int]) -> Iterator[Any]:
     least, most = (-(10**9), 10**9) if fact.type == "integer" else (0, 10**11 * SCALE - 1)
     near = {number + shift for number in constants for shift in (-1, 0, 1)} | {0, SCALE, most}
@@ -391,7 +421,7 @@ def _numbers(fact: Fact, constants: list[int]) -> Iterator[Any]:
             yield number if fact.type == "integer" else f"{Decimal(number) / SCALE:f}"
 
 
-def _fits(fact: Fact, text: str) -> bool:
+def _of_form(fact: Fact, text: str) -> bool:
     return bool({"ndc": re.fullmatch(r"9{11}", text), "code": text == "ZZZZZ"}.get(fact.type, text == "something else"))
 
 
@@ -399,4 +429,4 @@ def _first(mask: int) -> int:
     return (mask & -mask).bit_length() - 1
 
 
-__all__ = ["COUNTED", "DERIVED", "FILLED", "USUAL", "Any_", "Situations", "Value", "Variable"]
+__all__ = ["COUNTED", "DERIVED", "FILLED", "USUAL", "Situations", "Value", "Variable"]
