@@ -15,11 +15,10 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from random_rulebooks import keys_of, random_facts, random_payer
-
 from byreport.chain import chain
 from byreport.engine import Engine
 from byreport.index import Index
+from random_rulebooks import keys_of, random_facts, random_payer
 
 CLAIMS = 12
 

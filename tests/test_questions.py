@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from byreport import rule as rules
 from byreport.chain import chain
 from byreport.decision import decide
 from byreport.facts import Facts
 from byreport.patterns import sample
-from byreport import rule as rules
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import vocabulary
 from random_rulebooks import POOLS, keys_of, random_facts, random_payer
