@@ -13,8 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byreport.compact import Row
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -73,11 +71,21 @@ def rows_of(data: bytes) -> pa.Table:
     return pa.ipc.open_stream(data).read_all()
 
 
-def batch_bytes(rows: list[Row]) -> bytes:
-    """Rows as an Arrow stream."""
+def batch_bytes(outcomes: list[str], facts: list[str]) -> bytes:
+    """Rows as an Arrow stream, from their JSON lines without the facts, and the facts of each."""
     import pyarrow as pa
+    import pyarrow.json as pj
 
-    return _stream(pa.Table.from_pylist(rows, schema=row_schema()))
+    schema = row_schema()
+    if not outcomes:
+        return _stream(schema.empty_table())
+    data = "".join(outcomes).encode()
+    parsed = pj.read_json(
+        pa.BufferReader(data),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=schema.remove(schema.get_field_index("facts"))),
+    )
+    return _stream(parsed.append_column("facts", pa.array(facts, pa.string())).select(schema.names))
 
 
 def _stream(table: pa.Table) -> bytes:
@@ -139,7 +147,7 @@ def row_schema() -> pa.Schema:
             ("prior_authorization", text),
             ("documents_missing", texts),
             ("documents_present", texts),
-            ("edits", entries("field", "found", "expected")),
+            ("edits", entries("field", "expected")),
             ("denials", entries("group", "carc", "rarc")),
             ("pricing_basis", text),
             ("pricing_percent", text),

@@ -98,13 +98,14 @@ def _run(spark: Any, job: SparkJob) -> dict[str, Any]:
     kept = [name for name in table.columns if name not in job.ignore]
     LineReader().check_columns(_leaf_names(table.select(*map(_quoted, kept)).schema))
     lines = table.select(
-        *map(_quoted, kept),
+        # A function's columns are looked up by name, and dots in a name are taken for paths there.
+        *(functions.col(_quoted(name)).alias(f"c{index}") for index, name in enumerate(kept)),
         functions.col("_metadata.file_path").alias(FILE),
         functions.col("_metadata.row_index").alias(INDEX),
     )
     recipe = Recipe(b"", job.reference, str(uuid.uuid4()), columnar=True)
     archive = spark.sparkContext.broadcast(job.rulebook.archive())
-    decide = _decider(recipe, archive, _first_lines(lines))
+    decide = _decider(recipe, archive, _first_lines(lines), kept)
     staged = f"{job.output}.staged"
     rejected = functions.col(PROBLEMS).isNotNull()
     made = lines.mapInArrow(decide, _spark_schema()).withColumn("rejected", rejected)
@@ -155,14 +156,14 @@ _workers: dict[tuple[str, str | None], Worker] = {}
 
 
 def _decider(
-    recipe: Recipe, archive: Any, first_lines: Mapping[str, int]
+    recipe: Recipe, archive: Any, first_lines: Mapping[str, int], names: list[str]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that Spark calls on each partition's batches."""
 
     def decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         worker = _worker(recipe, archive)
         for batch in batches:
-            yield from decided(worker, batch, first_lines)
+            yield from decided(worker, batch.rename_columns([*names, FILE, INDEX]), first_lines)
 
     return decide
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from byreport.compact import Row
+from byreport.decision import Decision
 
 GROUPS = ("outcome", "prior_authorization", "denial", "payer")
 
@@ -25,16 +25,17 @@ class Tally:
         self.lines = {group: Counter[str](held.get("lines", {}).get(group, {})) for group in GROUPS}
         self.charges = {group: Counter[str](held.get("charges", {}).get(group, {})) for group in GROUPS}
 
-    def add_row(self, payer: str, part: Row, charge: str | None) -> None:
-        """Count a decided line. `part` is the outcome part of its row, `charge` its charge in dollars."""
+    def add_decision(self, decision: Decision, charge: str | None) -> None:
+        """Count a decided line with its charge in dollars."""
+        template = decision.template
         cents = int(charge.replace(".", "")) if charge and charge[-3:-2] == "." else _cents(charge)
         self.decided += 1
         self.charge += cents
         self.uncharged += not charge
-        self._add("outcome", part["outcome"], cents)
-        self._add("prior_authorization", part["prior_authorization"], cents)
-        self._add("payer", payer, cents)
-        for denial in dict.fromkeys(map(_denial, part["denials"])):
+        self._add("outcome", template.outcome, cents)
+        self._add("prior_authorization", template.authorization, cents)
+        self._add("payer", decision.payer, cents)
+        for denial in dict.fromkeys(template.denials):
             self._add("denial", denial, cents)
 
     def _add(self, group: str, name: str, cents: int) -> None:
@@ -87,10 +88,6 @@ class Tally:
             **groups,
             "rejected_for": dict(sorted(self.faults.items(), key=lambda item: (-item[1], item[0]))),
         }
-
-
-def _denial(denial: Mapping[str, Any]) -> str:
-    return " ".join(str(denial[name]) for name in ("group", "carc", "rarc") if denial[name])
 
 
 def _cents(charge: str | None) -> int:

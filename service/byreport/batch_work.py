@@ -14,7 +14,7 @@ from byreport import facts as facts_
 from byreport.batch_input import Decoder, Portion, Read
 from byreport.batch_tally import Tally
 from byreport.claim import ClaimError
-from byreport.compact import Row, Rows
+from byreport.compact import Rows, facts_text
 from byreport.desk import Decided, Desk
 from byreport.findings import RulebookError
 from byreport.linereader import LineReader
@@ -81,23 +81,22 @@ class Worker:
         decided, rejects = self.decided(self.decoder.decode(portion, self.reader))
         ids = self._ids(decided, portion)
         tally = Tally()
-        lines, rows, texts = [], [], []
-        for (read, one), (decision_id, decided_at) in zip(decided, ids, strict=True):
-            part, _ = self.rows.part(one.decision.body)
-            tally.add_row(one.decision.payer, part, one.facts.shown.get("line.charge"))
-            lines.append(read.line)
-            if self.recipe.columnar:
-                rows.append(self.rows.row(read.line, one, decision_id, decided_at))
-            else:
-                texts.append(self.rows.text(read.line, one, decision_id, decided_at).encode() + b"\n")
+        lines = [read.line for read, _ in decided]
+        for _, one in decided:
+            tally.add_decision(one.decision, one.facts.shown.get("line.charge"))
         for read in rejects:
             tally.add_reject(read.problems)
         refused = [(read.line, reject_text(read).encode() + b"\n") for read in rejects]
-        if self.recipe.columnar:
-            from byreport.batch_output import batch_bytes
+        return Result(lines, self._rows(decided, ids), refused, tally.stored())
 
-            return Result(lines, batch_bytes(rows), refused, tally.stored())
-        return Result(lines, texts, refused, tally.stored())
+    def _rows(self, decided: list[tuple[Read, Decided]], ids: list[tuple[str, str]]) -> Any:
+        numbered = [(read.line, one, *found) for (read, one), found in zip(decided, ids, strict=True)]
+        if not self.recipe.columnar:
+            return [self.rows.text(*each).encode() + b"\n" for each in numbered]
+        from byreport.batch_output import batch_bytes
+
+        outcomes = [self.rows.outcome_text(*each) + "}\n" for each in numbered]
+        return batch_bytes(outcomes, [facts_text(one.facts) for _, one in decided])
 
     def decided(self, reads: Iterable[Read]) -> tuple[list[tuple[Read, Decided]], list[Read]]:
         """The lines decided, and those that can't be, in order. Lines of one payer are decided one after the other."""
@@ -161,4 +160,4 @@ def reject_text(read: Read) -> str:
     return _encode({"line": read.line, "problems": read.problems})
 
 
-__all__ = ["Recipe", "Result", "Row", "Worker", "reject_text"]
+__all__ = ["Recipe", "Result", "Worker", "reject_text"]

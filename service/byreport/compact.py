@@ -7,7 +7,9 @@ the row says.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from byreport import facts as facts_
@@ -16,14 +18,16 @@ from byreport.desk import Decided
 from byreport.engine import Engine
 from byreport.facts import Facts
 from byreport.rulebook import Rulebook
+from byreport.template import Template
 
 Row = dict[str, Any]
 
 ORIGINS = ("claim", "reference", "computed")
-REMEMBERED = 1_024
-"""Decision bodies whose row is remembered."""
+REMEMBERED = 20_000
+"""Situations whose part of a row is remembered."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_MARKER = re.compile(r'"\\u0000(\d+)\\u0000"')
 
 
 class RowError(ValueError):
@@ -41,7 +45,7 @@ def outcome_part(body: Mapping[str, Any]) -> Row:
         "prior_authorization": authorization["status"],
         "documents_missing": [entry["item"] for entry in documents if entry["status"] == "missing"],
         "documents_present": [entry["item"] for entry in documents if entry["status"] == "present"],
-        "edits": [{name: edit[name] for name in ("field", "found", "expected")} for edit in body["edits"]],
+        "edits": [{name: edit[name] for name in ("field", "expected")} for edit in body["edits"]],
         "denials": [{name: denial[name] for name in ("group", "carc", "rarc")} for denial in body["denials"]],
         "pricing_basis": pricing["basis"],
         "pricing_percent": pricing["percent"],
@@ -89,45 +93,52 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Rows:
-    """Makes rows. A body that comes again (decisions on the same situation share one) is worked through once."""
+    """Makes rows. What decisions on the same situation have in common is worked out once."""
 
     def __init__(self) -> None:
-        self._texts: dict[int, tuple[Any, Row, str]] = {}
+        self._short: dict[int, tuple[Template, Template]] = {}
 
-    def part(self, body: Mapping[str, Any]) -> tuple[Row, str]:
-        """The outcome part of a row, and its JSON members."""
-        found = self._texts.get(id(body))
+    def short(self, whole: Template) -> Template:
+        """The outcome part of a row, as a template."""
+        found = self._short.get(id(whole))
         if found is not None:
-            return found[1], found[2]
-        part = outcome_part(body)
-        text = _encode(part)[1:-1]
-        if len(self._texts) >= REMEMBERED:
-            self._texts.clear()
-        # Keeping the body keeps its id from being given to another.
-        self._texts[id(body)] = (body, part, text)
-        return part, text
+            return found[1]
+        if len(self._short) >= REMEMBERED:
+            self._short.clear()
+        made = shortened(whole)
+        # Keeping the template keeps its id from being given to another.
+        self._short[id(whole)] = (whole, made)
+        return made
 
-    def text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
-        """The row as JSON."""
+    def outcome_text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
+        """The row as JSON, but for the facts and the closing bracket."""
         decision = decided.decision
         return (
             f'{{"line":{line},"decision_id":"{decision_id}","decided_at":"{decided_at}",'
-            f'"rulebook":"{decision.rulebook}","payer":{_encode(decision.payer)},{self.part(decision.body)[1]},'
-            f'"facts":{_encode(facts_part(decided.facts))}}}'
+            f'"rulebook":"{decision.rulebook}","payer":{_encode(decision.payer)},'
+            f"{self.short(decision.template).render(decided.facts)[1:-1]}"
         )
 
-    def row(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> Row:
-        """The row as a columnar file has it: the facts are a JSON text."""
-        decision = decided.decision
-        return {
-            "line": line,
-            "decision_id": decision_id,
-            "decided_at": decided_at,
-            "rulebook": decision.rulebook,
-            "payer": decision.payer,
-            **self.part(decision.body)[0],
-            "facts": _encode(facts_part(decided.facts)),
-        }
+    def text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
+        """The row as JSON."""
+        head = self.outcome_text(line, decided, decision_id, decided_at)
+        return f'{head},"facts":{facts_text(decided.facts)}}}'
+
+
+def shortened(whole: Template) -> Template:
+    """The outcome part of a template: as the whole decision is cut at the line's own values, so is the part."""
+    markers = [f"\0{number}\0" for number in range(len(whole.fills))]
+    pieces = [whole.texts[0]]
+    for marker, text in zip(markers, whole.texts[1:], strict=True):
+        pieces += (json.dumps(marker), text)
+    part = _encode(outcome_part(json.loads("".join(pieces))))
+    texts = _MARKER.split(part)
+    return replace(whole, texts=tuple(texts[::2]), fills=tuple(whole.fills[int(number)] for number in texts[1::2]))
+
+
+def facts_text(facts: Facts) -> str:
+    """The facts of a row as JSON."""
+    return _encode(facts_part(facts))
 
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
@@ -155,4 +166,4 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     return decision.as_dict(row["decision_id"], row["decided_at"])
 
 
-__all__ = ["Row", "RowError", "Rows", "facts_of", "facts_part", "open_row", "outcome_part"]
+__all__ = ["Row", "RowError", "Rows", "facts_of", "facts_part", "facts_text", "open_row", "outcome_part", "shortened"]
