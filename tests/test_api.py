@@ -434,6 +434,19 @@ def test_the_same_request_under_a_key_gets_the_stored_answer(client: FlaskClient
     assert ask(client, line()).get_json()["decision_id"] != first.get_json()["decision_id"]
 
 
+def test_a_stored_answer_needs_no_rules_any_more(acme: Path, tmp_path: Path, reference: Reference) -> None:
+    later = write_tree(tmp_path / "later", rules__private__other="ruleset: private/other\nrules: []\n")
+    answers = []
+    for tree in (acme, later):
+        docket = Docket(Desk(Rulebook.open(tree), reference), Log.open(tmp_path / "log.db"))
+        client = create_app(docket).test_client()
+        answers.append(ask(client, line(), Idempotency_Key="k").data)
+        decision_id = json.loads(answers[0])["decision_id"]
+        answers.append(client.get(f"/v1/decisions/{decision_id}").data)
+        docket.close()
+    assert len(set(answers)) == 1
+
+
 def test_another_request_under_the_key_is_a_conflict(client: FlaskClient, docket: Docket) -> None:
     ask(client, line(), Idempotency_Key="k")
     problem(ask(client, line(date_of_service="2026-02-04"), Idempotency_Key="k"), 409, "idempotency-conflict")
@@ -558,6 +571,16 @@ def test_a_payer_says_what_its_policy_answers_and_what_not(client: FlaskClient) 
         "acme.pa": None,
     }
     assert acme["gaps"] == ["Nothing says how many units to bill."]
+
+
+def test_where_to_ask_is_no_answer(tmp_path: Path, reference: Reference) -> None:
+    """A rule may say where to ask about authorization; whether it is needed stays unanswered."""
+    rules = ACME_RULES.replace("{status: required,", "{status: unknown,")
+    tree = write_tree(tmp_path, rules__private__acme=rules, policy_docs__private__acme=ACME_POLICY)
+    docket = Docket(Desk(Rulebook.open(tree), reference), Log.open(tmp_path / "log.db"))
+    acme = create_app(docket).test_client().get("/v1/payers/private/acme").get_json()
+    docket.close()
+    assert "prior_authorization" in acme["unanswered"]
 
 
 def test_a_payer_of_several_steps_has_its_chain(published: FlaskClient) -> None:
@@ -704,6 +727,7 @@ def start(tree: Path, host: str, port: int) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(service)},
     )
 
@@ -746,7 +770,7 @@ def test_the_server_answers_what_is_under_way_when_it_is_told_to_stop(tmp_path: 
         sender = threading.Thread(target=lambda: answers.append(post(port, [line()] * MAX_LINES)))
         sender.start()
         time.sleep(0.15)
-        server.send_signal(stop)
+        os.killpg(server.pid, stop) if stop == signal.SIGINT else server.send_signal(stop)  # as a terminal does
         out, err = server.communicate(timeout=40)
         sender.join(30)
     finally:
