@@ -23,7 +23,7 @@ from byreport.facts import Facts
 from byreport.index import index
 from byreport.lens import old_from, priced_by
 from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
-from byreport.questions import MATTERS, Question, questions
+from byreport.questions import MATTERS, WEIGHT, Question, questions
 from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Source, Test, tests
 from byreport.rulebook import PayerRules
 from byreport.template import Holes, Template, dumps, template
@@ -129,7 +129,7 @@ class _Builder:
             "pricing": pricing,
             "deadlines": deadlines,
             "exclusions": self.exclusions(),
-            "questions": [self.question(question) for question in asked],
+            "questions": [*self.which_drug(asked), *(self.question(question) for question in asked)],
             "cautions": self.cautions(authorization, pricing, code),
             "fired": [self.explained(rule) for rule in self.fired],
             "overridden": [
@@ -381,6 +381,21 @@ class _Builder:
             "would_decide": list(question.would_decide),
         }
 
+    def which_drug(self, asked: list[Question]) -> list[Part]:
+        """The question which drug is meant, where the name given is only near names that reference data has."""
+        if not self.facts.candidates:
+            return []
+        # The right name may bring all that reference data knows of the drug, its code first of all.
+        parts = {"code"}.union(*(q.would_decide for q in asked if self.vocab.facts[q.fact].filled))
+        return [
+            {
+                "fact": "drug.name",
+                "ask": f"Reference data has no drug named {self.facts.shown['drug.name']!r}. Is it one of these?",
+                "would_decide": sorted(parts, key=lambda part: (-WEIGHT[part], part)),
+                "candidates": list(self.facts.candidates),
+            }
+        ]
+
     def _given(self) -> list[str]:
         return [name for name, origin in self.facts.origin.items() if origin == "claim"]
 
@@ -402,13 +417,6 @@ class _Builder:
             yield _caution("conflict", f"Rules of {claims[0].rule.ruleset} disagree on {part}: {said}.", _ids(claims))
         for disagreement in self.facts.disagreements:
             yield _caution("conflict", disagreement.text, [])
-        if self.facts.candidates:
-            near = "; ".join(self.facts.candidates)
-            yield _caution(
-                "conflict",
-                f"Reference data has no drug named {self.facts.shown['drug.name']!r}. Near names: {near}.",
-                [],
-            )
 
     def _gap_cautions(self, authorization: Part, pricing: Part, code: Part) -> Iterable[Part]:
         name = self.payer.name

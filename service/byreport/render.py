@@ -213,6 +213,7 @@ def _questions(decision: Mapping[str, Any]) -> list[Line]:
     for number, question in enumerate(decision["questions"], 1):
         decides = ", ".join(DECIDES.get(part, part) for part in question["would_decide"])
         lines += _paragraph(question["ask"], f"  {number}. ")
+        lines += [line for name in question.get("candidates", ()) for line in _paragraph(name, "     - ")]
         lines += [Line(line.text, "dim") for line in _paragraph(f"decides {decides}; {question['fact']}", "     ")]
     return lines
 

@@ -281,7 +281,9 @@ def _deadline_part(lists: Mapping[str, Mapping[str, str]]) -> Shape:
 
 
 def _question_part() -> Shape:
-    return _object({"fact": _TEXT, "ask": _TEXT, "would_decide": _list_of(_TEXT)})
+    asked = {"fact": _TEXT, "ask": _TEXT, "would_decide": _list_of(_TEXT)}
+    near = _list_of(_TEXT, description="Names that reference data has, where the name given is only near them")
+    return _object({**asked, "candidates": near}, list(asked))
 
 
 def _fired_part() -> Shape:
