@@ -369,7 +369,8 @@ class ParquetFile:
             self.size = file.metadata.num_rows
             schema = file.schema_arrow
         self.start = Place(0, 1)
-        self.columns = [name for name in schema.names if name not in ignore]
+        # A column without a type (data frames write one where all is null) says nothing, whatever its name.
+        self.columns = [field.name for field in schema if field.name not in ignore and str(field.type) != "null"]
         names = leaf_names(schema, self.columns)
         _check_columns(path, names)
         self.decoder: Decoder = ParquetDecoder()

@@ -44,9 +44,7 @@ def coverage(rulebook: Rulebook) -> list[PayerCoverage]:
     ]
 
 
-def _payer(
-    path: str, policy: Policy, by_statement: dict[tuple[str, str], list[str]], rules: int
-) -> PayerCoverage:
+def _payer(path: str, policy: Policy, by_statement: dict[tuple[str, str], list[str]], rules: int) -> PayerCoverage:
     counts: Counter[str] = Counter()
     done, open_ = 0, []
     for document, statement in policy.statements():
@@ -79,8 +77,21 @@ def _statement(
     rules = by_statement.get((document.id, statement.id))
     file = policy.file if policy else ""
     if rules is None and statement.no_rule is None:
-        yield Finding(file, statement.line, 9, "unaccounted-statement", f"no rule carries out the statement {statement.id}",
-                      expected="a rule that cites it, or `no_rule: {why: …}` under it")  # fmt: skip
+        yield Finding(
+            file,
+            statement.line,
+            9,
+            "unaccounted-statement",
+            f"no rule carries out the statement {statement.id}",
+            expected="a rule that cites it, or `no_rule: {why: …}` under it",
+        )
     if rules is not None and statement.no_rule is not None:
-        yield Finding(file, statement.line, 9, "no-rule-but-cited", f"the statement {statement.id} is marked as no rule, but {rules[0]} cites it",
-                      found=", ".join(rules[:3]), expected="the mark or the citation removed")  # fmt: skip
+        yield Finding(
+            file,
+            statement.line,
+            9,
+            "no-rule-but-cited",
+            f"the statement {statement.id} is marked as no rule, but {rules[0]} cites it",
+            found=", ".join(rules[:3]),
+            expected="the mark or the citation removed",
+        )

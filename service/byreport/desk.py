@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from byreport.claim import ClaimLine
 from byreport.decision import Decision, argue
 from byreport.engine import Engine
 from byreport.facts import Facts
+from byreport.findings import RulebookError
 from byreport.lens import Lens
 from byreport.reference import Reference
-from byreport.rulebook import PayerRules, Rulebook
+from byreport.rulebook import PayerRules, Rulebook, UnknownPayer
 from byreport.template import Template
 
 ENGINES = 2_000
@@ -25,14 +27,18 @@ ENGINES = 2_000
 SITUATIONS = 10_000
 """Templates of situations already decided that are kept, all payers together: about 12 KB each."""
 
+WARM = 100
+"""Payers, the latest first, that a desk's successor compiles before it takes over."""
+
 
 @dataclass(frozen=True)
 class Decided:
-    """A decision with the line and the facts it stands on."""
+    """A decision with the line, the facts and the rulebook it stands on."""
 
     line: ClaimLine
     facts: Facts
     decision: Decision
+    rulebook: Rulebook
 
 
 class Desk:
@@ -75,7 +81,7 @@ class Desk:
             self._keep(situation, template)
         else:
             self.hits += 1
-        return Decided(line, facts, Decision(payer.payer, self.rulebook.hash, template, facts))
+        return Decided(line, facts, Decision(payer.payer, self.rulebook.hash, template, facts), self.rulebook)
 
     def _keep(self, situation: tuple[str, tuple[Any, ...]], template: Template) -> None:
         if self._bound:
@@ -101,6 +107,20 @@ class Desk:
     def engine(self, payer: PayerRules) -> Engine:
         """The compiled rules of a payer."""
         return self.compiled(payer)[0]
+
+    def successor(self, rulebook: Rulebook) -> Desk:
+        """A desk on another rulebook, with the payers compiled that this one was asked for last.
+
+        This one stays usable; it frees its engines when nobody holds it any more.
+        """
+        made = Desk(rulebook, self.reference, self._bound)
+        with self._lock:
+            asked = list(self._compiled)[-WARM:]
+        for path in asked:
+            # A payer that is gone, or whose rules are faulty, says so to whoever asks for it.
+            with contextlib.suppress(UnknownPayer, RulebookError):
+                made.compiled(rulebook.payer(path))
+        return made
 
     def close(self) -> None:
         """Free the engine's memory."""

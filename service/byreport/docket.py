@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import uuid
@@ -31,7 +32,11 @@ class Replay:
 
 
 class Docket:
-    """A desk with a log. Safe to share between threads; concurrent requests share transactions."""
+    """A desk with a log. Safe to share between threads; concurrent requests share transactions.
+
+    The desk may be replaced at any moment by one with a newer rulebook (`byreport.live`). Who needs several answers
+    of one rulebook asks `for_request()` for them.
+    """
 
     def __init__(self, desk: Desk, log: Log) -> None:
         self.desk = desk
@@ -45,6 +50,10 @@ class Docket:
         self.desk.close()
         self.log.close()
 
+    def for_request(self) -> Docket:
+        """This docket with the desk of now, whatever desk takes its place meanwhile."""
+        return copy.copy(self)
+
     def decide(self, data: Any) -> Decided:
         """Decide one claim line. Raises ClaimError, UnknownPayer or RulebookError; nothing is recorded."""
         return self.desk.decide(data)
@@ -57,7 +66,8 @@ class Docket:
         With an idempotency key that was used before for the same request, the earlier answers come back.
         Raises IdempotencyConflict for another request under the key, LogError when the log can't be written.
         """
-        self._keep_rulebook()
+        for rulebook in {one.decision.rulebook: one.rulebook for one in decided}.values():
+            self._keep_rulebook(rulebook)
         made = [self.new_record(one, claim) for one, claim in zip(decided, claims, strict=True)]
         return [record.decision for record in self._committer.append(made, idempotency)]
 
@@ -77,8 +87,7 @@ class Docket:
         records = [self.log.get(decision_id) for decision_id in remembered.decision_ids]
         return [record for record in records if record is not None]
 
-    def _keep_rulebook(self) -> None:
-        rulebook = self.desk.rulebook
+    def _keep_rulebook(self, rulebook: Rulebook) -> None:
         if rulebook.hash not in self._kept:
             self.log.keep_rulebook(rulebook.hash, rulebook.archive())
             self._kept.add(rulebook.hash)

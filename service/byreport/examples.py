@@ -31,9 +31,7 @@ class Outcome:
         return (self.fired is True) == self.expected
 
     def __str__(self) -> str:
-        said = {True: "fired", False: "did not fire", None: "was undecided (a fact it tests is unknown)"}[
-            self.fired
-        ]
+        said = {True: "fired", False: "did not fire", None: "was undecided (a fact it tests is unknown)"}[self.fired]
         wanted = "should fire" if self.expected else "should not fire"
         return f"{self.file}:{self.line}: example {self.number} of {self.rule} {wanted}, but {said}"
 

@@ -12,13 +12,31 @@ from byreport.rule import Source
 AUTHORITIES = ("primary", "secondary")
 CONFIDENCES = ("high", "medium", "low")
 TOPICS = (
-    "code_selection", "documentation", "claim_format", "prior_authorization", "coverage", "pricing", "units",
-    "modifier", "compounded", "timely_filing", "appeal",
-)  # fmt: skip
+    "code_selection",
+    "documentation",
+    "claim_format",
+    "prior_authorization",
+    "coverage",
+    "pricing",
+    "units",
+    "modifier",
+    "compounded",
+    "timely_filing",
+    "appeal",
+)
 KINDS = (
-    "statute", "regulation", "provider manual", "coverage article", "bulletin", "fee schedule",
-    "reimbursement policy", "form", "summary", "code list", "preferred drug list",
-)  # fmt: skip
+    "statute",
+    "regulation",
+    "provider manual",
+    "coverage article",
+    "bulletin",
+    "fee schedule",
+    "reimbursement policy",
+    "form",
+    "summary",
+    "code list",
+    "preferred drug list",
+)
 NO_RULE = {
     "background": "tells how policy is made or explained; nothing on a claim line follows from it",
     "proposed": "was proposed and is not in force",
@@ -190,15 +208,17 @@ def _statement(file: yamlfile.Document, path: yamlfile.Path_, entry: Any) -> Sta
     )
 
 
-def _no_rule(
-    file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any]
-) -> tuple[str, str] | None:
+def _no_rule(file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any]) -> tuple[str, str] | None:
     value = entry.get("no_rule")
     if value is None:
         return None
     if not isinstance(value, dict) or value.get("why") not in NO_RULE:
-        file.add((*path, "no_rule"), "no-rule", "`no_rule` says why no rule carries the statement out",
-                 expected="{why: " + " | ".join(NO_RULE) + ", note: ...}")  # fmt: skip
+        file.add(
+            (*path, "no_rule"),
+            "no-rule",
+            "`no_rule` says why no rule carries the statement out",
+            expected="{why: " + " | ".join(NO_RULE) + ", note: ...}",
+        )
         return None
     return value["why"], str(value.get("note") or NO_RULE[value["why"]])
 
@@ -221,9 +241,7 @@ def _keys(
 ) -> None:
     for key in entry:
         if key not in allowed:
-            file.add(
-                (*path, key, ""), "unknown-key", f"unknown key {key!r}", expected=", ".join(sorted(allowed))
-            )
+            file.add((*path, key, ""), "unknown-key", f"unknown key {key!r}", expected=", ".join(sorted(allowed)))
     for key in required:
         if entry.get(key) in (None, ""):
             file.add(path, "missing-key", f"{key} is missing", expected=key)
@@ -237,6 +255,4 @@ def _one_of(
     allowed: tuple[str, ...],
 ) -> None:
     if key in entry and entry[key] not in allowed:
-        file.add(
-            (*path, key), "value", f"{entry[key]!r} is no {key}", expected="one of " + ", ".join(allowed)
-        )
+        file.add((*path, key), "value", f"{entry[key]!r} is no {key}", expected="one of " + ", ".join(allowed))

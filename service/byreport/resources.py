@@ -17,3 +17,8 @@ def bundled(name: str) -> Path:
         if (parent / name).is_dir():
             return parent / name
     raise FileNotFoundError(f"the bundled directory {name!r} is missing; reinstall byreport")
+
+
+def in_checkout() -> bool:
+    """Whether the bundled directories are those of a checkout, where they may be edited, and not those of a wheel."""
+    return bundled("rules").parent == _CHECKOUT

@@ -31,7 +31,7 @@ SINGLE_PARTS = ("not_billable", "code", "prior_authorization", "pricing", "units
 
 @dataclass(frozen=True)
 class Test:
-    """One test of one fact. `value` is a key (or a tuple of keys for one_of); `shown` is how the rule file writes it."""
+    """One test of one fact. `value` is a key (a tuple of keys for one_of); `shown` is how the rule file writes it."""
 
     __test__ = False  # not a test class of pytest
 

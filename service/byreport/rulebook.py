@@ -67,9 +67,7 @@ class Rulebook:
     `archive()` gives the bytes from which `Rulebook.from_archive` makes the same rulebook again.
     """
 
-    def __init__(
-        self, files: Mapping[str, bytes], vocabulary_: Vocabulary | None = None, origin: str = ""
-    ) -> None:
+    def __init__(self, files: Mapping[str, bytes], vocabulary_: Vocabulary | None = None, origin: str = "") -> None:
         self.files = dict(sorted(files.items()))
         self.vocabulary = vocabulary_ or vocabulary()
         self.origin = origin
@@ -86,7 +84,7 @@ class Rulebook:
 
         Without a directory: the bundled rules. Raises RulebookError when there is no rule file.
         """
-        rules, documents = _roots(directory)
+        rules, documents = roots(directory)
         files = {**_files("rules", rules), **_files("policy_docs", documents)}
         if not any(name.startswith("rules/") for name in files):
             place = str(directory or rules)
@@ -122,7 +120,7 @@ class Rulebook:
 
     def paths(self) -> list[str]:
         """Every ruleset path and payer path of the tree, in order."""
-        return sorted({_owner(name) for name in self.files})
+        return sorted({owner(name) for name in self.files})
 
     def payers(self) -> list[str]:
         """The paths that a claim may name as its payer."""
@@ -202,8 +200,15 @@ class Rulebook:
         for rule in self.rules():
             first = seen.setdefault(rule.id, rule)
             if first is not rule:
-                yield Finding(rule.file, rule.line, 1, "duplicate-id", f"the rule id {rule.id!r} stands twice", found=rule.id,
-                              expected=f"an id of its own (the first is at {first.file}:{first.line})")  # fmt: skip
+                yield Finding(
+                    rule.file,
+                    rule.line,
+                    1,
+                    "duplicate-id",
+                    f"the rule id {rule.id!r} stands twice",
+                    found=rule.id,
+                    expected=f"an id of its own (the first is at {first.file}:{first.line})",
+                )
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -211,13 +216,13 @@ class Rulebook:
         return [
             yamlfile.parse(data, name)
             for name, data in self.files.items()
-            if name.startswith(root + "/") and _owner(name) == path
+            if name.startswith(root + "/") and owner(name) == path
         ]
 
     def _read_policy(self, path: str) -> Policy | None:
         result: Policy | None = None
         for name, data in self.files.items():
-            if not name.startswith("policy_docs/") or _owner(name) != path:
+            if not name.startswith("policy_docs/") or owner(name) != path:
                 continue
             read, file = policy.build(yamlfile.parse(data, name))
             if read is not None and read.payer != path:
@@ -236,9 +241,7 @@ class Rulebook:
     def _read_ruleset(self, path: str) -> tuple[Rule, ...]:
         rules: list[Rule] = []
         for file in self._documents("rules", path):
-            built = rulefile.build(
-                file, self.vocabulary, lambda d, s, payer: self._source(payer or path, d, s)
-            )
+            built = rulefile.build(file, self.vocabulary, lambda d, s, payer: self._source(payer or path, d, s))
             if built is not None:
                 if built.path != path:
                     file.add(
@@ -257,7 +260,7 @@ class Rulebook:
         return found.source(document, statement) if found else None
 
 
-def _owner(name: str) -> str:
+def owner(name: str) -> str:
     """The payer or ruleset path that a file of the tree belongs to.
 
     `rules/medicaid/TX.yaml` is medicaid/TX. `common` and the like may be spread over several files of one
@@ -268,7 +271,8 @@ def _owner(name: str) -> str:
     return COMMON if parts[0] == COMMON else "/".join(parts)
 
 
-def _roots(directory: Path | None) -> tuple[Path, Path]:
+def roots(directory: Path | None) -> tuple[Path, Path]:
+    """Where the rule files and the policy documents of `Rulebook.open(directory)` stand."""
     if directory is None:
         return bundled("rules"), bundled("policy_docs")
     if (directory / "rules").is_dir():

@@ -66,16 +66,20 @@ def _unknown_keys(
     for key in data:
         if key not in allowed:
             close = nearest(key, allowed)
-            file.add((*path, key, ""), "unknown-key", f"unknown key {key!r}", found=key,
-                     expected=", ".join(allowed), nearest=close[0] if close else None)  # fmt: skip
+            file.add(
+                (*path, key, ""),
+                "unknown-key",
+                f"unknown key {key!r}",
+                found=key,
+                expected=", ".join(allowed),
+                nearest=close[0] if close else None,
+            )
 
 
 class _Reader:
     """Builds the rules of one file."""
 
-    def __init__(
-        self, file: yamlfile.Document, vocabulary: Vocabulary, sources: SourceLookup, ruleset: str
-    ) -> None:
+    def __init__(self, file: yamlfile.Document, vocabulary: Vocabulary, sources: SourceLookup, ruleset: str) -> None:
         self.file = file
         self.vocabulary = vocabulary
         self.sources = sources
@@ -92,8 +96,13 @@ class _Reader:
         name = entry.get("id")
         if not isinstance(name, str) or not _ID.fullmatch(name):
             if name is not None:
-                self.file.add((*path, "id"), "id", f"{name!r} can't be a rule's id", found=str(name),
-                              expected="lower-case letters, digits, dots, hyphens and underscores")  # fmt: skip
+                self.file.add(
+                    (*path, "id"),
+                    "id",
+                    f"{name!r} can't be a rule's id",
+                    found=str(name),
+                    expected="lower-case letters, digits, dots, hyphens and underscores",
+                )
             return
         if "rows" not in entry:
             rule = self.rule(path, entry, {}, None)
@@ -117,8 +126,14 @@ class _Reader:
             for column in row:
                 if column not in used and column not in ("row", "effective", "source", "note"):
                     close = nearest(column, used)
-                    self.file.add((*place, column, ""), "table", f"no `${column}` stands in the rule", found=column,
-                                  expected=", ".join(sorted(used)), nearest=close[0] if close else None)  # fmt: skip
+                    self.file.add(
+                        (*place, column, ""),
+                        "table",
+                        f"no `${column}` stands in the rule",
+                        found=column,
+                        expected=", ".join(sorted(used)),
+                        nearest=close[0] if close else None,
+                    )
             for column in sorted(used - set(row)):
                 self.file.add(
                     place,
@@ -131,8 +146,13 @@ class _Reader:
             label = str(row.get("row") or next(iter(row.values())))
             slug = re.sub(r"[^a-z0-9]+", "-", fold(label)).strip("-") or str(index + 1)
             if slug in seen:
-                self.file.add((*place, "row"), "repeated-row", f"the row {label!r} has the name of row {seen[slug] + 1}", found=label,
-                              expected="a `row:` name of its own")  # fmt: skip
+                self.file.add(
+                    (*place, "row"),
+                    "repeated-row",
+                    f"the row {label!r} has the name of row {seen[slug] + 1}",
+                    found=label,
+                    expected="a `row:` name of its own",
+                )
                 continue
             seen[slug] = index
             rule = self.rule(path, entry, row, (slug, place))
@@ -230,10 +250,7 @@ class _Reader:
             self.file.add(path, "condition", f"nested deeper than {MAX_NESTING} levels")
             return None
         if isinstance(value, list):
-            items = [
-                self.condition((*path, index), item, row, place, depth + 1)
-                for index, item in enumerate(value)
-            ]
+            items = [self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)]
             return All(tuple(item for item in items if item is not None))
         if not isinstance(value, dict):
             self.file.add(
@@ -294,10 +311,16 @@ class _Reader:
                 expected=f"{word}: [{{line.code: J3490}}, {{drug.biologic: true}}]",
             )
             return None
-        items = [
-            self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)
-        ]
+        items = [self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)]
         kept = tuple(item for item in items if item is not None)
+        if word == "any" and All(()) in kept:
+            where = (*path, items.index(All(())))
+            self.file.add(
+                where,
+                "condition",
+                "an alternative of `any` that tests nothing makes the whole always true",
+                expected="a test, or the alternative taken out",
+            )
         return Any_(kept) if word == "any" else All(kept)
 
     def tests(
@@ -305,8 +328,14 @@ class _Reader:
     ) -> Iterator[Test]:
         fact = self.vocabulary.facts.get(name)
         if fact is None:
-            self.file.add((*path, name, ""), "unknown-fact", f"unknown fact {name!r}", found=name, expected="a fact of schemas/vocabulary.yaml, or any, all, not",
-                          nearest=self.vocabulary.nearest(name))  # fmt: skip
+            self.file.add(
+                (*path, name, ""),
+                "unknown-fact",
+                f"unknown fact {name!r}",
+                found=name,
+                expected="a fact of schemas/vocabulary.yaml, or any, all, not",
+                nearest=self.vocabulary.nearest(name),
+            )
             return
         if not isinstance(value, dict):
             word = isinstance(value, str) and value in ("present", "missing", "unknown")
@@ -372,8 +401,13 @@ class _Reader:
         if operator in ("at_least", "below", "before", "on_or_after") and (
             fact.type not in ORDERED or (fact.type == "date") != (operator in ("before", "on_or_after"))
         ):
-            self.file.add(path, "type", f"`{operator}` does not fit {fact.name}, which is {fact.type}", found=operator,
-                          expected="before, on_or_after for dates; at_least, below for numbers")  # fmt: skip
+            self.file.add(
+                path,
+                "type",
+                f"`{operator}` does not fit {fact.name}, which is {fact.type}",
+                found=operator,
+                expected="before, on_or_after for dates; at_least, below for numbers",
+            )
             return None
         if operator == "matches":
             return self.matches(path, fact, constant)
@@ -412,9 +446,7 @@ class _Reader:
         if len(keys) != (len(constant) if many else 1):
             return None
         if many:
-            return Test(
-                fact.name, "one_of", tuple(dict.fromkeys(keys)), f"{fact.name} is one of {_listed(constant)}"
-            )
+            return Test(fact.name, "one_of", tuple(dict.fromkeys(keys)), f"{fact.name} is one of {_listed(constant)}")
         words = {
             "equals": "is",
             "at_least": "at least",
@@ -509,8 +541,13 @@ class _Reader:
                 continue
             source = self.sources(str(entry["document"]), str(entry["statement"]), entry.get("payer"))
             if source is None:
-                self.file.add(place, "dangling-source", "no such statement in policy_docs", found=f"{entry['document']} / {entry['statement']}",
-                              expected=f"a document and statement of policy_docs/{entry.get('payer') or self.ruleset}.yaml")  # fmt: skip
+                self.file.add(
+                    place,
+                    "dangling-source",
+                    "no such statement in policy_docs",
+                    found=f"{entry['document']} / {entry['statement']}",
+                    expected=f"a document and statement of policy_docs/{entry.get('payer') or self.ruleset}.yaml",
+                )
                 continue
             result.append(source)
         return tuple(result)
@@ -553,9 +590,7 @@ class _Reader:
                     )
                     continue
                 try:
-                    given[name] = fact.shown(
-                        [] if shown is None and fact.is_list else "" if shown is None else shown
-                    )
+                    given[name] = fact.shown([] if shown is None and fact.is_list else "" if shown is None else shown)
                 except ValueError_ as error:
                     self.file.add(
                         (*place, "given", name),
@@ -565,9 +600,7 @@ class _Reader:
                         expected=error.expected,
                         nearest=error.nearest,
                     )
-            row_name = (
-                re.sub(r"[^a-z0-9]+", "-", fold(str(entry["row"]))).strip("-") if "row" in entry else None
-            )
+            row_name = re.sub(r"[^a-z0-9]+", "-", fold(str(entry["row"]))).strip("-") if "row" in entry else None
             result.append(Example(given, entry["fires"], row_name, entry.get("note")))
         return tuple(result)
 

@@ -116,9 +116,7 @@ VERBS: Mapping[str, Verb] = {
             "days": Setting("days", "Days after the date of service"),
             "months": Setting("days", "Months after the date of service"),
             "years": Setting("days", "Years after the date of service"),
-            "from": Setting(
-                "list:deadline_from", "What the count starts from; the date of service when left out"
-            ),
+            "from": Setting("list:deadline_from", "What the count starts from; the date of service when left out"),
             "note": _NOTE,
         },
     ),
@@ -159,9 +157,7 @@ def conclusions(verb: str, value: Any, vocabulary: Vocabulary) -> Iterator[Concl
 
 def _conclude(value: Any, vocabulary: Vocabulary) -> Iterator[Conclusion]:
     if not isinstance(value, dict) or not value:
-        raise VerbError(
-            "`conclude` names concluded facts and their values", expected="for example {noc.fits: J3590}"
-        )
+        raise VerbError("`conclude` names concluded facts and their values", expected="for example {noc.fits: J3590}")
     for name, entry in value.items():
         fact = vocabulary.facts.get(name)
         if fact is None:
@@ -217,9 +213,7 @@ def _setting(key: str, setting: Setting, value: Any, vocabulary: Vocabulary) -> 
         allowed = vocabulary.lists[kind.removeprefix("list:")]
         if not isinstance(value, str) or value not in allowed:
             close = nearest(str(value), allowed)
-            raise VerbError(
-                f"{value!r} is no {key}", key, "one of " + ", ".join(allowed), close[0] if close else None
-            )
+            raise VerbError(f"{value!r} is no {key}", key, "one of " + ", ".join(allowed), close[0] if close else None)
         return value
     if kind == "fact":
         # `from` of use_code may name any fact; a required field has to be one a claim can hold.
