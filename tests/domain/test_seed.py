@@ -282,7 +282,8 @@ def test_texas_childrens_wants_authorization_of_j3490_from_5000_dollars(
     desk: Desk, charge: str, status: str, rule: str
 ) -> None:
     body = decide(
-        desk, line("medicaid/TX/tchp", line__charge=charge, drug__specific_code=[], prior_authorization__number="")
+        desk,
+        line("medicaid/TX/tchp", line__charge=charge, drug__specific_code=[], prior_authorization__number="", **PLAIN),
     )
     assert body["prior_authorization"]["status"] == status
     assert rule in body["prior_authorization"]["rules"]
@@ -291,10 +292,27 @@ def test_texas_childrens_wants_authorization_of_j3490_from_5000_dollars(
 
 
 def test_without_the_charge_texas_childrens_limit_decides_nothing(desk: Desk) -> None:
-    body = decide(desk, line("medicaid/TX/tchp", drug__specific_code=[]))
+    body = decide(desk, line("medicaid/TX/tchp", drug__specific_code=[], **PLAIN))
     assert body["prior_authorization"]["status"] == "unknown"
     (question,) = (q for q in body["questions"] if q["fact"] == "line.charge")
     assert "prior_authorization" in question["would_decide"]
+
+
+def test_a_biologic_under_j3490_is_not_freed_by_a_small_charge_at_texas_childrens(desk: Desk) -> None:
+    """The line has to be corrected to J3590, and J3590 needs a review whatever the amount."""
+    body = decide(
+        desk, line("medicaid/TX/tchp", line__charge="200.00", drug__specific_code=[], drug__biologic=True, **IV)
+    )
+    assert body["code"]["recommended"] == "J3590"
+    assert body["prior_authorization"]["status"] == "required"
+    assert statements(body, "tx.tchp.other-noc") == {"tx-tchp-other-noc-always-pa"}
+
+
+def test_nor_is_skysona(desk: Desk) -> None:
+    body = decide(
+        desk, line("medicaid/TX/tchp", "Skysona", on="2025-07-10", setting="hospital_outpatient", line__charge="200.00")
+    )
+    assert body["prior_authorization"]["status"] == "required"
 
 
 def test_texas_itself_knows_no_limit_of_5000_dollars(desk: Desk) -> None:
