@@ -385,7 +385,8 @@ class _Reader:
                 )
                 return None
             return Test(fact.name, operator, None, f"{fact.name} {operator}")
-        where = path
+        # A bare value has no operator of its own in the file: its place is then that of the fact's value.
+        where: yamlfile.Path_ = (*path, operator)
         if isinstance(constant, str) and (column := _COLUMN.fullmatch(constant)):
             if column[1] not in row:
                 self.file.add((*path, operator), "table", f"there is no column {column[1]!r}", found=constant)

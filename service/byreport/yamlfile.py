@@ -21,6 +21,7 @@ from byreport.findings import Finding
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where the wheel has it: ten times faster
 MAX_BYTES = 2_000_000
 MAX_DEPTH = 24
+_UNREAD = ("yaml-1.1", "date", "tag", "too-deep")
 
 _QUOTED = ("'", '"', "|", ">")
 _BOOLEANS = {"true": True, "false": False}
@@ -47,6 +48,7 @@ class Document:
     data: Any = None
     marks: dict[Path_, tuple[int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    unread: set[tuple[int, int]] = field(default_factory=set)
 
     def place(self, path: Path_) -> tuple[int, int]:
         """Line and column of the value at `path`, or of the nearest value around it."""
@@ -58,7 +60,11 @@ class Document:
     def add(self, path: Path_, kind: str, message: str, **details: Any) -> None:
         """Record a finding at the value that `path` leads to."""
         line, column = self.place(path)
-        self.findings.append(Finding(self.file, line, column, kind, message, **details))
+        if (line, column) not in self.unread:
+            self.findings.append(Finding(self.file, line, column, kind, message, **details))
+        if kind in _UNREAD:
+            # What could not be read has no value: a second finding on it would only confuse.
+            self.unread.add((line, column))
 
 
 def read(path: Path, name: str | None = None) -> Document:
@@ -134,6 +140,9 @@ class _Builder:
             self.document.add(path, "too-deep", f"nested deeper than {MAX_DEPTH} levels")
             return None
         self.document.marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        if node.tag not in _PLAIN_TAGS:
+            self.document.add(path, "tag", f"the tag {node.tag!r} is not allowed", found=node.tag)
+            return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -174,9 +183,6 @@ class _Builder:
 
     def scalar(self, node: yaml.Node, path: Path_) -> Any:
         value: str = node.value
-        if node.tag not in _PLAIN_TAGS:
-            self.document.add(path, "tag", f"the tag {node.tag!r} is not allowed")
-            return None
         if getattr(node, "style", None) in _QUOTED:
             return value
         if value in ("", "~", "null", "Null", "NULL"):
@@ -229,5 +235,6 @@ class Decimal_(str):
 
 
 _PLAIN_TAGS = {
-    f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float", "timestamp", "merge", "value")
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "null", "bool", "int", "float", "timestamp", "merge", "value", "map", "seq")
 }
