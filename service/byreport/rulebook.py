@@ -24,6 +24,8 @@ from byreport.strata import strata
 from byreport.vocabulary import Vocabulary, vocabulary
 
 COMMON = "common"
+BUNDLED = "bundled"
+"""The origin of the rulebook that comes with the package; that of any other tree is an absolute path."""
 PROGRAM_ROOTS = {"medicare": "medicare/national", "medicaid": "medicaid/federal"}
 PROGRAMS = ("medicare", "medicaid", "private")
 
@@ -100,7 +102,7 @@ class Rulebook:
                     )
                 ]
             )
-        return cls(files, origin=str(directory or "bundled"))
+        return cls(files, origin=str(directory.absolute()) if directory else BUNDLED)
 
     def archive(self) -> bytes:
         """All files as a zip archive: the same bytes for the same content, so nothing in it is compressed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
@@ -18,6 +19,7 @@ from byreport.claim import ClaimError
 from byreport.desk import Decided
 from byreport.docket import Docket, digest
 from byreport.findings import RulebookError
+from byreport.live import Fault, Live
 from byreport.log import Idempotency, LogError
 from byreport.rulebook import UnknownPayer
 from byreport.vocabulary import Fact, Vocabulary
@@ -222,11 +224,12 @@ def operation(
 # --- the blueprint ---------------------------------------------------------------------------------------------------
 
 
-def blueprint(docket: Docket) -> Any:
-    """The operations of the API on one docket."""
+def blueprint(docket: Docket, live: Live | None = None) -> Any:
+    """The operations of the API on one docket, whose rules `live` keeps at what stands on disk."""
     api = Blueprint("byreport", __name__, description="Decisions on claim lines, and what they stand on")
     _decisions(api, docket)
     _policy(api, docket)
+    _health(api, docket, live)
     return api
 
 
@@ -248,7 +251,7 @@ def _decisions(api: Any, docket: Docket) -> None:
         that can't be decided has a `problem` of its own. Every decision answered is in the log.
         """
         key = _idempotency_key()
-        return _stored(decide(docket, _body(), key))
+        return _stored(decide(docket.for_request(), _body(), key))
 
     @operation(api, "/v1/decisions/<decision_id>", _reference("Decision"), (404, 503), operationId="decision")
     def decision(decision_id: str) -> Response:
@@ -260,12 +263,10 @@ def _decisions(api: Any, docket: Docket) -> None:
 
 
 def _policy(api: Any, docket: Docket) -> None:
-    rulebook = docket.desk.rulebook
-
     @operation(api, "/v1/payers", schemas.PayerListSchema, operationId="payers")
     def payer_list() -> Any:
         """Every payer a claim line may name, with what is on file"""
-        return {"payers": payers.payers(rulebook)}
+        return {"payers": payers.payers(docket.desk.rulebook)}
 
     @operation(api, "/v1/payers/<path:path>", schemas.PayerSchema, (404, 503), operationId="payer")
     def payer(path: str) -> Any:
@@ -273,7 +274,7 @@ def _policy(api: Any, docket: Docket) -> None:
 
         The path may hold slashes, for example /v1/payers/medicaid/TX.
         """
-        return payers.payer(rulebook, path)
+        return payers.payer(docket.desk.rulebook, path)
 
     @operation(
         api,
@@ -284,7 +285,7 @@ def _policy(api: Any, docket: Docket) -> None:
     )
     def rule(rule_id: str) -> Response:
         """A rule, a table with its rows, or one row (`table:row`)"""
-        found = rulebook.rule(rule_id)
+        found = docket.desk.rulebook.rule(rule_id)
         if not found:
             raise Problem(404, "unknown-rule", "no rule or table has this id; /v1/payers/{path} lists a payer's rules")
         return Response(json.dumps(ruledata.rule_or_table(found, rule_id)), mimetype="application/json")
@@ -292,8 +293,10 @@ def _policy(api: Any, docket: Docket) -> None:
     @operation(api, "/v1/vocabulary", schemas.VocabularySchema, operationId="vocabulary")
     def vocabulary() -> Any:
         """Every fact a claim line may give or a rule may test"""
-        return _vocabulary(rulebook.vocabulary)
+        return _vocabulary(docket.desk.rulebook.vocabulary)
 
+
+def _health(api: Any, docket: Docket, live: Live | None) -> None:
     @operation(api, "/healthz", schemas.HealthSchema, operationId="health")
     def health() -> Any:
         """Whether the process is alive"""
@@ -301,11 +304,24 @@ def _policy(api: Any, docket: Docket) -> None:
 
     @operation(api, "/readyz", schemas.ReadySchema, (503,), operationId="ready")
     def ready() -> Any:
-        """Whether lines can be decided and recorded, and if not, why"""
-        faults = (*_log_faults(docket), *finding_errors(rulebook.load()))
+        """Whether lines can be decided and recorded, and if not, why
+
+        `rules_fault` is there when the rules on disk were changed and have a fault: the last good ones still answer.
+        """
+        rulebook = docket.desk.rulebook
+        passed = live is not None and live.passed == rulebook.hash
+        faults = (*_log_faults(docket), *(() if passed else finding_errors(rulebook.load())))
         if faults:
             raise Problem(503, "not-ready", f"{len(faults)} fault(s) in the decision log and the rule files", faults)
-        return {"status": "ready", "rulebook": rulebook.hash, "payers": len(rulebook.payers())}
+        answer = {"status": "ready", "rulebook": rulebook.hash, "payers": len(rulebook.payers())}
+        if live is not None and live.fault is not None:
+            answer["rules_fault"] = _rules_fault(live.fault)
+        return answer
+
+
+def _rules_fault(fault: Fault) -> dict[str, Any]:
+    errors = [asdict(error) for error in finding_errors(fault.findings)]
+    return {"since": fault.since, "rulebook": fault.rulebook, "errors": errors}
 
 
 def _log_faults(docket: Docket) -> tuple[FieldError, ...]:

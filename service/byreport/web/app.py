@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from byreport import __version__
 from byreport.docket import Docket
+from byreport.live import Live
 from byreport.schema_files import claim_schema, decision_schema
 from byreport.web import api as api_
 from byreport.web import problems, schemas
@@ -29,8 +30,11 @@ class _Api(Api):  # type: ignore[misc]
     DEFAULT_ERROR_RESPONSE_NAME = None  # each operation names its own statuses
 
 
-def create_app(docket: Docket) -> Flask:
-    """The application that decides on `docket`; it closes nothing."""
+def create_app(docket: Docket, live: Live | None = None) -> Flask:
+    """The application that decides on `docket`; it closes nothing.
+
+    Templates see as `live` what keeps the rules at those on disk; `live.fault` says what is wrong with these.
+    """
     app = Flask("byreport.web")
     app.config.update(
         MAX_CONTENT_LENGTH=api_.MAX_BODY,
@@ -45,10 +49,11 @@ def create_app(docket: Docket) -> Flask:
     app.url_map.merge_slashes = False
     api = _Api(app)
     _components(api)
-    api.register_blueprint(api_.blueprint(docket))
+    api.register_blueprint(api_.blueprint(docket, live))
     for kind in (Exception, HTTPException):
         app.register_error_handler(kind, problems.response)
     app.after_request(_secured)
+    app.context_processor(lambda: {"live": live})
     app.add_url_rule("/docs", "docs", _docs)
     app.add_url_rule("/docs/problems.json", "problem_kinds", _problem_kinds)
     return app

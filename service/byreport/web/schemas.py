@@ -230,7 +230,14 @@ class HealthSchema(Schema):
     version = _text()
 
 
+class RulesFaultSchema(Schema):
+    since = _text("When it was found, UTC")
+    rulebook = _text("Content hash of the rules refused; null when they could not be read", allow_none=True)
+    errors = fields.List(fields.Nested(FieldErrorSchema), required=True)
+
+
 class ReadySchema(Schema):
     status = _text(validate=validate.OneOf(["ready"]))
     rulebook = _text("Content hash of the rules in use")
     payers = _count("Payers a claim line may name")
+    rules_fault = fields.Nested(RulesFaultSchema, metadata={"description": "Why the rules on disk do not answer"})

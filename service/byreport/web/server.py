@@ -10,10 +10,12 @@ from __future__ import annotations
 import ipaddress
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from byreport.docket import Docket
+from byreport.live import Live
 from byreport.web.app import create_app
 
 REQUEST_SECONDS = 120
@@ -76,6 +78,7 @@ def _run(open_docket: Callable[[], Docket], bind: str, threads: int, workers: in
 
     class Server(BaseApplication):  # type: ignore[misc]
         docket: Docket | None = None
+        live: Live | None = None
 
         def load_config(self) -> None:
             for name, value in _settings(bind, threads, workers).items():
@@ -86,9 +89,14 @@ def _run(open_docket: Callable[[], Docket], bind: str, threads: int, workers: in
 
         def load(self) -> Any:
             self.docket = open_docket()
-            return create_app(self.docket)
+            self.live = Live(self.docket, _say)
+            self.live.start()
+            return create_app(self.docket, self.live)
 
         def close(self) -> None:
+            if self.live is not None:
+                self.live.close()
+                self.live = None
             if self.docket is not None:
                 self.docket.close()
                 self.docket = None
@@ -115,6 +123,11 @@ def _settings(bind: str, threads: int, workers: int) -> dict[str, Any]:
         "forwarded_allow_ips": "",
         "control_socket_disable": True,  # newer gunicorns listen on a control socket unless told not to
     }
+
+
+def _say(line: str) -> None:
+    """A line between those of the requests, which go to standard output too."""
+    print(f"{time.strftime('[%d/%b/%Y:%H:%M:%S %z]')} {line}", flush=True)
 
 
 def _end_gracefully(worker: Any) -> None:
