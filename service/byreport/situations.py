@@ -266,8 +266,10 @@ class Situations:
     def _dates(self, fact: Fact, constants: list[Any]) -> Iterator[str]:
         days = {date.fromisoformat(day) for day in constants}
         if self.reference is not None and fact.name == "date_of_service" and "line.code_in_force" in self.found:
-            for entry in (*self.reference.codes.values(), *self.reference.noc_codes.values()):
-                days.update(day for day in (entry.effective_from, entry.effective_to) if day is not None)
+            for code in self.reference.codes.values():
+                days.update(day for day in (code.effective_from, code.effective_to) if day is not None)
+            for noc in self.reference.noc_codes.values():
+                days.update(day for day in (noc.effective_from, noc.effective_to) if day is not None)
         near = {day + timedelta(days=shift) for day in days for shift in (-1, 0, 1)}
         every = {*near, date(FIRST_YEAR, 1, 1), USUAL_DAY, date(LAST_YEAR, 12, 31)}
         kept = (day for day in every if FIRST_YEAR <= day.year <= LAST_YEAR)
@@ -288,8 +290,9 @@ class Situations:
         if fact.name == "line.code":
             return [*self.reference.noc_codes, *self.reference.codes]
         if fact.name == "drug.name":
-            rows = (*self.reference.codes.values(), *self.reference.drugs)
-            return [fold(name) for row in rows for name in (row.generic, *row.brands) if name]
+            names = [name for code in self.reference.codes.values() for name in (code.generic, *code.brands)]
+            names += [name for drug in self.reference.drugs for name in (drug.generic, *drug.brands)]
+            return [fold(name) for name in names if name]
         return []
 
     def _fresh(self, fact: Fact, patterns: list[str], known: list[str]) -> Iterator[str]:

@@ -407,7 +407,7 @@ def _split(everything: int, masks: Iterable[int]) -> list[int]:
     """The coarsest parts of `everything` that no mask cuts, the one with the likeliest value first."""
     groups = [everything] if everything else []
     for mask in masks:
-        cut = []
+        cut: list[int] = []
         for group in groups:
             inside = group & mask
             outside = group & ~mask
