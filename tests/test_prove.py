@@ -393,7 +393,7 @@ def _options(rules: list[Rule]) -> dict[str, list[Any]] | None:
         )
         if fact.many:
             values: list[Any] = [
-                frozenset(items) for size_ in range(3) for items in itertools.combinations(scalars[:9], size_)
+                frozenset(items) for size_ in range(3) for items in itertools.combinations(scalars, size_)
             ]
             if not fact.is_list:
                 values = [frozenset(), *(frozenset({scalar}) for scalar in scalars)]
