@@ -252,7 +252,7 @@ def test_a_line_is_decided_by_its_payers_policy(client: FlaskClient) -> None:
     assert decision["outcome"] == "fix"
     assert decision["prior_authorization"] == {
         "status": "required",
-        "how": "Call the pharmacy desk",
+        "how": "Call the pharmacy desk.",
         "rules": ["acme.pa"],
     }
     assert [part["item"] for part in decision["documentation"] if part["status"] == "missing"] == ["invoice"]
