@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from byreport.evaluate import truth
 from byreport.facts import build
 from byreport.reference import Reference
-from byreport.rule import Rule, tests
+from byreport.rule import Example, Rule, tests
 from byreport.rulebook import Rulebook
 from byreport.vocabulary import Key
 
@@ -57,14 +57,20 @@ def run(rulebook: Rulebook, reference: Reference, ruleset: str | None = None) ->
             yield from _run_rule(name, rules, reference)
 
 
-def _run_rule(name: str, rules: list[Rule], reference: Reference) -> Iterator[Outcome]:
-    for number, example in enumerate(rules[0].examples, 1):
+def worked(rules: list[Rule], reference: Reference) -> Iterator[tuple[Example, list[Rule], dict[str, Key]]]:
+    """Each example of a rule (or of a table's rows) with the rules that it is about and the facts it gives them."""
+    for example in rules[0].examples:
         wanted = [rule for rule in rules if example.row is None or rule.row == example.row]
         keys = given_facts(rules[0], dict(example.given), reference)
         # A derived fact that the example does not name was concluded by nothing.
         derived = {t.fact for rule in wanted for t in tests(rule.condition) if t.fact in _CONCLUDED}
         for fact in derived - set(keys):
             keys[fact] = frozenset() if fact in _LISTS else False
+        yield example, wanted, keys
+
+
+def _run_rule(name: str, rules: list[Rule], reference: Reference) -> Iterator[Outcome]:
+    for number, (example, wanted, keys) in enumerate(worked(rules, reference), 1):
         values = [truth(rule.condition, keys) for rule in wanted]
         fired = True if True in values else None if None in values else False
         yield Outcome(
