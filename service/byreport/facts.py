@@ -15,7 +15,7 @@ from typing import Any
 from byreport.claim import ClaimLine
 from byreport.reference import CodesInForce, DrugMatch, Reference
 from byreport.rulebook import UnknownPayer
-from byreport.vocabulary import Key, Vocabulary, fold, vocabulary
+from byreport.vocabulary import Fact, Key, Vocabulary, fold, vocabulary
 
 _SUFFIX = re.compile(r"[a-z]-[a-z]{4}\b")
 """The four letters that end a biological product's nonproprietary name, as in eptinezumab-jjmr."""
@@ -154,12 +154,27 @@ def build(payer: str, given: Mapping[str, Any], reference: Reference, vocab: Voc
         disagreements = _merge(shown, origin, known, words)
     if day is not None:
         _arithmetic(shown, compute, day)
-    keys = {name: words.facts[name].key(value) for name, value in shown.items()}
+    keys = {name: _key(words.facts[name], value) for name, value in shown.items()}
     name = shown.get("drug.name")
     if match is not None:
         keys["drug.name"] = names_of(match, str(name))
     near = () if recognised or not name else tuple(_label(c.name, c.match) for c in reference.candidates(name))
     return Facts(payer, shown, keys, origin, tuple(disagreements), near, recognised)
+
+
+_KEYS: dict[Fact, dict[Any, Key]] = {}
+_KNOWN_VALUES = 4_096
+
+
+def _key(fact: Fact, shown: Any) -> Key:
+    """The key of a shown value; values seen before are remembered, up to a bound per fact."""
+    known = _KEYS.setdefault(fact, {})
+    key = known.get(shown)
+    if key is None:
+        key = fact.key(shown)
+        if len(known) < _KNOWN_VALUES:
+            known[shown] = key
+    return key
 
 
 def _line(shown: Mapping[str, Any], compute: Any, day: date | None, reference: Reference) -> None:

@@ -62,10 +62,23 @@ class Template:
         """The JSON text of the decision's body on these facts."""
         parts = [self.texts[0]]
         for fill, text in zip(self.fills, self.texts[1:], strict=True):
-            value = fill(facts)
-            parts.append(encode_basestring(value) if isinstance(value, str) else dumps(value))
+            parts.append(_value(fill(facts)))
             parts.append(text)
         return "".join(parts)
+
+
+def _value(value: Any) -> str:
+    """A shown value as JSON: what `dumps` gives, without its set-up for each small value."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
+    if isinstance(value, tuple):
+        return f"[{','.join([encode_basestring(item) for item in value])}]"
+    return dumps(value)
+
+
+_WORDS = {None: "null", True: "true", False: "false"}
 
 
 def template(body: Mapping[str, Any], holes: Holes) -> Template:
