@@ -333,7 +333,9 @@ class CsvDecoder:
             if len(row) != len(self.header):
                 yield _faulty(line, f"has {len(row)} cells where the header has {len(self.header)}")
                 continue
-            yield _of_cells(line, names, row if every else [row[index] for index in self.kept], reader)
+            cells = row if every else [row[index] for index in self.kept]
+            # A blank cell says nothing; that a value is known to be empty is written `|`.
+            yield _of_cells(line, names, [cell if cell and not cell.isspace() else None for cell in cells], reader)
 
 
 def _physical(text: str) -> list[str]:

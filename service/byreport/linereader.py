@@ -57,13 +57,13 @@ class LineReader:
         return claim.read(data)
 
     def read_cells(self, names: Iterable[str], values: Iterable[Any]) -> ClaimLine:
-        """The claim line in one row of a table; a blank or null cell leaves its fact unknown. Raises ClaimError."""
+        """The claim line in one row of a table; None leaves a fact unknown. Raises ClaimError."""
         facts: dict[str, Any] = {}
         cells: list[tuple[str, Any]] = []
         payer = None
         sound = True
         for name, value in zip(names, values, strict=True):
-            if value is None or value == "":
+            if value is None:
                 continue
             if name == PAYER:
                 payer = value
@@ -153,7 +153,7 @@ class _Column:
         return shown
 
     def of_cell(self, value: Any) -> Any:
-        """The shown value of a cell, or None where it does not fit (or is blank)."""
+        """The shown value of a cell, or None where it does not fit."""
         if type(value) is str:
             shown = self._of_text.get(value)
             if shown is None:
@@ -166,7 +166,7 @@ class _Column:
         return None if plain is None else self.of_json(plain)
 
     def plain(self, value: Any) -> Any:
-        """The JSON value that a cell stands for; None for a blank one.
+        """The JSON value that a cell stands for; None for a number that is none.
 
         Texts: lists are separated by `|`, booleans are true or false in any case. Columnar files' dates, timestamps at
         midnight and floating-point numbers become what JSON would have.
@@ -179,9 +179,7 @@ class _Column:
 
     def _of_words(self, text: str) -> Any:
         stripped = text.strip()
-        if not stripped:
-            return None
-        if stripped == SEPARATOR:
+        if stripped in ("", SEPARATOR):
             return [] if self.fact.is_list else EMPTY
         if self.fact.is_list:
             return [part for part in (part.strip() for part in stripped.split(SEPARATOR)) if part]
