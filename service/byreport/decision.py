@@ -463,9 +463,9 @@ class _Builder:
             part["table"], part["row"] = rule.table, rule.row
         part["because"] = because
         part["concluded"] = [str(conclusion) for conclusion in rule.then]
-        part["source"] = _source(rule.sources[0])
+        part["source"] = rule.sources[0].as_dict()
         if len(rule.sources) > 1:
-            part["also"] = [_source(source) for source in rule.sources[1:]]
+            part["also"] = [source.as_dict() for source in rule.sources[1:]]
         return part
 
     def _reasons(self, condition: Condition, wanted: bool) -> Iterable[tuple[Test, bool]]:
@@ -581,20 +581,6 @@ def _without_unknown(condition: Condition) -> Condition:
 
 def _caution(kind: str, text: str, rules: list[str]) -> Part:
     return {"kind": kind, "text": text, "rules": rules}
-
-
-def _source(source: Source) -> Part:
-    return {
-        "document": source.document,
-        "statement": source.statement,
-        "title": source.title,
-        "publisher": source.publisher,
-        "where": source.where,
-        "url": source.url,
-        "published": source.published,
-        "authority": source.authority,
-        "confidence": source.confidence,
-    }
 
 
 def _ids(claims: Iterable[Claim]) -> list[str]:

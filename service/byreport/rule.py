@@ -95,6 +95,20 @@ class Source:
     kind: str = ""
     confidence: str = ""
 
+    def as_dict(self) -> dict[str, Any]:
+        """The source as a decision and the API show it."""
+        return {
+            "document": self.document,
+            "statement": self.statement,
+            "title": self.title,
+            "publisher": self.publisher,
+            "where": self.where,
+            "url": self.url,
+            "published": self.published,
+            "authority": self.authority,
+            "confidence": self.confidence,
+        }
+
 
 @dataclass(frozen=True)
 class Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from byreport.rule import Any_, Conclusion, Condition, Example, Not, Rule, Source, Test
+from byreport.rule import Any_, Conclusion, Condition, Example, Not, Rule, Test
 
 
 def rule_or_table(rules: Sequence[Rule], wanted: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def rule_data(rule: Rule) -> dict[str, Any]:
         "effective": {"from": rule.effective_from, "to": rule.effective_to},
         "when": condition_data(rule.when),
         "then": [conclusion_data(conclusion) for conclusion in rule.then],
-        "sources": [source_data(source) for source in rule.sources],
+        "sources": [source.as_dict() for source in rule.sources],
         "overrides": list(rule.overrides),
         "examples": [example_data(example) for example in rule.examples],
         "file": rule.file,
@@ -60,21 +60,6 @@ def conclusion_data(conclusion: Conclusion) -> dict[str, Any]:
     if conclusion.verb == "conclude":
         settings = {settings["fact"]: settings["value"]}
     return {"verb": conclusion.verb, "settings": {name: _plain(value) for name, value in settings.items()}}
-
-
-def source_data(source: Source) -> dict[str, Any]:
-    """The statement a rule stands on."""
-    return {
-        "document": source.document,
-        "statement": source.statement,
-        "title": source.title,
-        "publisher": source.publisher,
-        "where": source.where,
-        "url": source.url,
-        "published": source.published,
-        "authority": source.authority,
-        "confidence": source.confidence,
-    }
 
 
 def example_data(example: Example) -> dict[str, Any]:
