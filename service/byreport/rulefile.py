@@ -311,16 +311,18 @@ class _Reader:
                 expected=f"{word}: [{{line.code: J3490}}, {{drug.biologic: true}}]",
             )
             return None
-        items = [self.condition((*path, index), item, row, place, depth + 1) for index, item in enumerate(value)]
+        items = []
+        for index, entry in enumerate(value):
+            faults = len(self.file.findings)
+            items.append(self.condition((*path, index), entry, row, place, depth + 1))
+            if word == "any" and items[-1] == All(()) and len(self.file.findings) == faults:
+                self.file.add(
+                    (*path, index),
+                    "condition",
+                    "an alternative of `any` that tests nothing makes the whole always true",
+                    expected="a test, or the alternative taken out",
+                )
         kept = tuple(item for item in items if item is not None)
-        if word == "any" and All(()) in kept:
-            where = (*path, items.index(All(())))
-            self.file.add(
-                where,
-                "condition",
-                "an alternative of `any` that tests nothing makes the whole always true",
-                expected="a test, or the alternative taken out",
-            )
         return Any_(kept) if word == "any" else All(kept)
 
     def tests(
