@@ -584,9 +584,13 @@ def rules_show(settings: Settings, rule_id: str, as_json: bool) -> None:
     "--format", "style", type=click.Choice(["text", "json"]), default="text", help="How findings are printed."
 )
 @click.option("--only", default=None, help="Show only findings of files whose path holds this text.")
+@click.option("--quick", is_flag=True, help="Leave out what has to be proved: contradictions, rules that never fire.")
 @_settings
-def check(settings: Settings, directory: Path | None, style: str, only: str | None) -> None:
+def check(settings: Settings, directory: Path | None, style: str, only: str | None, quick: bool) -> None:
     """Check a rules tree: shape, names, types, sources, examples, statements. Exit code 1 on any error.
+
+    A tree without such errors is then proved: no two rules of a ruleset can contradict each other, every rule can
+    fire. A contradiction comes with a claim line that `byreport decide` takes.
 
     \b
     byreport check
@@ -595,10 +599,16 @@ def check(settings: Settings, directory: Path | None, style: str, only: str | No
     """
     from byreport.check import check as run
     from byreport.findings import RulebookError
+    from byreport.prove import prove
     from byreport.rulebook import Rulebook
 
     try:
-        findings = run(Rulebook.open(directory or settings.rules), settings.tables())
+        rulebook, tables = Rulebook.open(directory or settings.rules), settings.tables()
+        findings = run(rulebook, tables)
+        if not quick and not any(finding.severity == "error" for finding in findings):
+            rulesets = {rule.ruleset for rule in rulebook.rules() if only is not None and only in rule.file}
+            with _steps("proving") as progress:
+                findings = sorted([*findings, *prove(rulebook, tables, progress, None if only is None else rulesets)])
     except RulebookError as error:
         findings = error.findings
     findings = [finding for finding in findings if only is None or only in finding.file]
@@ -608,6 +618,8 @@ def check(settings: Settings, directory: Path | None, style: str, only: str | No
     else:
         for finding in findings:
             click.echo(str(finding))
+            if finding.witness is not None:
+                click.echo(f"    claim:    {json.dumps(finding.witness, ensure_ascii=False)}")
         click.echo(f"{errors} error(s), {len(findings) - errors} warning(s)")
     sys.exit(1 if errors else 0)
 
@@ -615,13 +627,19 @@ def check(settings: Settings, directory: Path | None, style: str, only: str | No
 @main.command()
 @click.argument("directory", required=False, type=_DIRECTORY)
 @click.option("--only", default=None, metavar="RULESET", help="Only the ruleset of this path, for example medicaid/TX.")
+@click.option("--coverage", is_flag=True, help="Also say which rules, rows and tests the examples exercise.")
 @_settings
-def test(settings: Settings, directory: Path | None, only: str | None) -> None:
+def test(settings: Settings, directory: Path | None, only: str | None, coverage: bool) -> None:
     """Run the examples in the rule files. Exit code 1 when one fails.
+
+    With --coverage, a line for each ruleset and the total: rules that an example fires and another leaves silent, rows
+    of tables that an example fires, and tests counted both ways, made true and made false. With --only as well, what
+    is left out is listed.
 
     \b
     byreport test
     byreport test my-rules --only medicaid/TX
+    byreport test --coverage
     """
     from byreport.examples import run
 
@@ -638,8 +656,119 @@ def test(settings: Settings, directory: Path | None, only: str | None) -> None:
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         click.echo(str(outcome))
+    if coverage:
+        _show_exercise(rulebook, settings.tables(), only)
     click.echo(f"{len(outcomes)} example(s), {len(failed)} failed")
     sys.exit(1 if failed else 0)
+
+
+def _show_exercise(rulebook: Rulebook, tables: Reference, only: str | None) -> None:
+    from byreport.example_coverage import exercised, gaps, summary
+
+    found = exercised(rulebook, tables, only)
+    for line in gaps(found[only]) if only is not None else ():
+        click.echo(line)
+    for count in summary(found):
+        click.echo(str(count))
+
+
+@main.command()
+@click.argument("directory", required=False, type=_DIRECTORY)
+@click.option("--check", "only_look", is_flag=True, help="Write nothing; exit code 1 when a file is not in the style.")
+@_settings
+def fmt(settings: Settings, directory: Path | None, only_look: bool) -> None:
+    """Write rule files in one style. Comments and meaning stay; what can't be read is left alone (exit code 1).
+
+    \b
+    byreport fmt my-rules
+    byreport fmt my-rules --check
+    """
+    from byreport.fmt import format_tree
+    from byreport.resources import bundled, in_checkout
+
+    place = directory or settings.rules or (bundled("rules") if in_checkout() else None)
+    if place is None:
+        raise click.UsageError("name the directory of the rules; the bundled ones are not for editing")
+    try:
+        done = format_tree(place, only_look)
+    except OSError as error:
+        raise Unusable(f"{error.filename or place} can't be written: {error.strerror}") from None
+    for path in done.changed:
+        click.echo(f"{'would rewrite' if only_look else 'rewrote'} {path}")
+    for finding in done.refused:
+        click.echo(str(finding), err=True)
+    click.echo(f"{len(done.changed)} file(s) not in the style, {done.unchanged} in it, {len(done.refused)} fault(s)")
+    sys.exit(1 if done.refused or (only_look and done.changed) else 0)
+
+
+@main.command()
+@click.argument("old")
+@click.argument("new")
+@click.option("--claims", type=click.File("rb"), help="Claim lines to decide (JSON); without it, those of the log.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "json", "html"]), default="text", help="How the result is told."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@_settings
+def impact(settings: Settings, old: str, new: str, claims: Any, style: str, output: Path | None) -> None:
+    """Show which decisions change from the rules OLD to the rules NEW: directories, or git revisions.
+
+    Changes are grouped by what changed, with counts, the charges of the lines, and one line of each kind worked out
+    under both. Without --claims the decisions of the log are decided again, on the facts they had.
+
+    \b
+    byreport impact HEAD . --claims examples/claims/03-oral-drug.json
+    byreport impact HEAD~5 HEAD --claims night.jsonl --format html --output impact.html
+    byreport impact my-rules-before my-rules
+    """
+    from byreport import impact as impact_
+    from byreport.findings import RulebookError
+
+    try:
+        before, after = impact_.open_tree(old), impact_.open_tree(new)
+    except impact_.ImpactError as error:
+        raise click.UsageError(str(error)) from None
+    except RulebookError as error:
+        raise _unusable_rules(error) from None
+    with _answering():
+        if claims is not None:
+            with _progress(claims) as read_so_far:
+                lines = impact_.from_file(claims, claims.name, read_so_far)
+                found = impact_.compare(before, after, settings.tables(), lines, names=(old, new))
+        else:
+            with _opened(settings) as log, _steps("deciding") as progress:
+                last = log.head()[0]
+                found = impact_.compare(
+                    before,
+                    after,
+                    settings.tables(),
+                    impact_.from_log(log),
+                    lambda done: progress(done, last),
+                    (old, new),
+                )
+    told = {"text": impact_.text, "html": impact_.html}.get(style, lambda it: json.dumps(it.as_dict(), indent=1) + "\n")
+    if output is None:
+        click.echo(told(found), nl=False)
+        return
+    try:
+        output.write_text(told(found), encoding="utf-8")
+    except OSError as error:
+        raise Unusable(f"{output} can't be written: {error.strerror}") from None
+
+
+@contextmanager
+def _steps(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error for work of known length, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda done, steps: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label)
+        yield lambda done, steps: bar.update(task, completed=done, total=steps)
 
 
 @main.command()

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -125,15 +125,18 @@ def payers_by_ruleset(rulebook: Rulebook) -> dict[str, tuple[str, ...]]:
 
 
 def prove(
-    rulebook: Rulebook, reference: Reference, progress: Progress | None = None, only: str | None = None
+    rulebook: Rulebook,
+    reference: Reference,
+    progress: Progress | None = None,
+    rulesets: Collection[str] | None = None,
 ) -> list[Finding]:
-    """Every finding of the tree's rules (of one ruleset with `only`), in order of file and line.
+    """Every finding of the tree's rules (with `rulesets`, of these only), in order of file and line.
 
     The rules have to be without fault: see `Rulebook.load`.
     """
     prover = Prover(list(rulebook.rules()), payers_by_ruleset(rulebook), rulebook.vocabulary, reference)
     desk = Desk(rulebook, reference)
-    paths = [path for path in rulebook.paths() if only in (None, path)]
+    paths = [path for path in rulebook.paths() if rulesets is None or path in rulesets]
     findings: set[Finding] = set()
     try:
         for done, path in enumerate(paths):
@@ -147,7 +150,7 @@ def prove(
             findings.update(_overrides(prover, live))
             findings.update(_repeated_rows(rules))
             findings.update(_versions(rules))
-        if only is None:
+        if rulesets is None:
             findings.update(_never_read(rulebook))
         if progress is not None:
             progress(len(paths), len(paths))
