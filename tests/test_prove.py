@@ -20,6 +20,7 @@ from byreport.prove import Prover, prove
 from byreport.reference import Reference
 from byreport.rule import Rule
 from byreport.rulebook import Rulebook
+from byreport.solving import Situation
 from byreport.vocabulary import vocabulary
 from random_rulebooks import POOLS, random_facts, random_payer
 
@@ -358,6 +359,31 @@ def test_rules_seen_to_fire_together_can_fire_together(seed: int) -> None:
         fired = sorted(chain(payer, keys).fired())
         for pair in itertools.combinations(fired, 2):
             assert prover.together([by_id[name] for name in pair]) is not None, (seed, pair)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**9))
+def test_a_situation_found_makes_the_rules_fire(seed: int) -> None:
+    """Concluded facts, overrides and nearer rulesets included: forward chaining on the situation fires both rules."""
+    payer = random_payer(Random(seed), 14)
+    prover = _prover(payer.rules, payer.payer)
+    for pair in itertools.combinations(payer.rules, 2):
+        situation = prover.together(pair)
+        if situation is not None:
+            fired = chain(payer, _keys(prover, situation)).fired()
+            assert {rule.id for rule in pair} <= fired, (seed, [rule.id for rule in pair])
+
+
+def _keys(prover: Prover, situation: Situation) -> dict[str, Any]:
+    variables = prover.space.variables
+    keys: dict[str, Any] = {}
+    for name, mask in situation.chosen.items():
+        keys[name] = variables[name].values[(mask & -mask).bit_length() - 1].key
+    for name, members in situation.items.items():
+        if members is not None:
+            values = variables[name].values
+            keys[name] = frozenset(value.key for place, value in enumerate(values) if members >> place & 1)
+    return {name: key for name, key in keys.items() if key is not None and name != "payer.path"}
 
 
 @settings(max_examples=60, deadline=None)

@@ -37,7 +37,7 @@ from byreport.reference import Reference
 from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Test, tests
 from byreport.rulebook import PROGRAM_ROOTS, PayerRules, Rulebook
 from byreport.situations import Situations
-from byreport.solving import Deny, Firing, Formula, In, Situation, Solver
+from byreport.solving import Deny, Firing, Formula, In, Situation, Solver, overrides
 from byreport.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
@@ -74,11 +74,12 @@ class Prover:
         if any(self.space.apart(one, other) for one, other in itertools.combinations(rules, 2)):
             return None
         refused = [Deny(formula) for formula in denied]
+        among = self.firing.among(rules)
         if any(self.firing.tests_concluded(rule) for rule in rules) and (
             self.solver.solve([*(self.firing.free(rule) for rule in rules), *also]) is None
         ):
             return None
-        return self.solver.solve([*(self.firing.full(rule) for rule in rules), *also, *refused])
+        return self.solver.solve([*(self.firing.full(rule, among) for rule in rules), *also, *refused])
 
     def covered(self, rule: Rule, by: Rule) -> bool:
         """Whether `by` fires whenever `rule` does, whatever other rules conclude."""
@@ -104,7 +105,7 @@ class Prover:
     def _parts(self, rule: Rule) -> Iterator[tuple[str, Formula]]:
         yield f"a payer of {rule.ruleset}", In("payer.path", self.space.payer_mask(rule.ruleset))
         for item in _conjuncts(rule.condition):
-            yield _worded(item), self.firing.condition(item, True, True)
+            yield _worded(item), self.firing.condition(item, True, self.firing.among([rule]))
 
 
 def payers_by_ruleset(rulebook: Rulebook) -> dict[str, tuple[str, ...]]:
@@ -284,6 +285,7 @@ class _Conflicts:
         A text when none was found in the tries allowed.
         """
         denied: list[Formula] = []
+        among = self.prover.firing.among([one.rule, other.rule])
         codes = [*self.other_code(one, other), *self.other_code(other, one)]
         for _ in range(MAX_TRIES):
             situation = self.prover.together([one.rule, other.rule], denied, codes)
@@ -293,7 +295,7 @@ class _Conflicts:
             verdict = self.tried(data, one, other) if data is not None else []
             if verdict is None:
                 return data
-            denied.extend(self.prover.firing.full(rule) for rule in verdict)
+            denied.extend(self.prover.firing.full(rule, among) for rule in verdict)
             if not verdict:
                 denied.append(situation.formula())
         return f"no claim line confirmed it in {MAX_TRIES} tries"
@@ -335,7 +337,7 @@ def _hiding(payer: PayerRules, fired: list[Rule], one: Saying, other: Saying) ->
         if not speaks or rule in (one.rule, other.rule):
             continue
         nearer = payer.depth[rule.ruleset] > depth and any(_stated(conclusion) is not None for conclusion in speaks)
-        if nearer or _overrides_other(rule, one.rule) or _overrides_other(rule, other.rule):
+        if nearer or overrides(rule, one.rule) or overrides(rule, other.rule):
             hiding.append(rule)
     return hiding
 
@@ -351,11 +353,7 @@ def _stated(conclusion: Conclusion) -> Any:
 
 
 def _overrides_one(one: Rule, other: Rule) -> bool:
-    return _overrides_other(one, other) or _overrides_other(other, one)
-
-
-def _overrides_other(rule: Rule, other: Rule) -> bool:
-    return rule.ruleset == other.ruleset and rule.id != other.id and bool({other.id, other.table} & set(rule.overrides))
+    return overrides(one, other) or overrides(other, one)
 
 
 def _said(value: Any) -> str:
@@ -438,7 +436,7 @@ def _each_other(prover: Prover, rules: Sequence[Rule]) -> Iterator[Finding]:
     overriding = [rule for rule in rules if rule.overrides]
     reported: set[tuple[str, str]] = set()
     for one, other in itertools.combinations(overriding, 2):
-        if not (_overrides_other(one, other) and _overrides_other(other, one) and _parts(one) & _parts(other)):
+        if not (overrides(one, other) and overrides(other, one) and _parts(one) & _parts(other)):
             continue
         names = (_name(one), _name(other))
         if names not in reported and prover.together([one, other]) is not None:

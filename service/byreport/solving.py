@@ -2,8 +2,8 @@
 
 A rule fires iff its condition is known to hold, so each test becomes two sets of values: those for which it is known
 to hold and those for which it is known not to. A test of a concluded fact becomes "some rule of the chain that
-concludes it fires". For `recommends.code` and `requires.prior_authorization` this is more than the chain's precedence
-would let stand; who needs certainty evaluates the situation found (see `prove`).
+concludes it fires"; `recommends.code`, `recommends.another_code` and `requires.prior_authorization` also ask that no
+rule of the ruleset overrides it and that no nearer ruleset says otherwise.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import Any, Union
 import z3  # type: ignore[import-untyped]
 
 from byreport.evaluate import holds
+from byreport.precedence import part_of, says_something
 from byreport.rule import All, Condition, Not, Rule, Test, asserts
+from byreport.rulebook import COMMON, PROGRAM_ROOTS
 from byreport.situations import COUNTED, FILLED, Situations
 from byreport.strata import strata
 
 RECOMMENDED, ANOTHER, REQUIRED = "recommends.code", "recommends.another_code", "requires.prior_authorization"
-"""Concluded facts that stand on what is left after precedence."""
+PART_BEHIND = {RECOMMENDED: "code", ANOTHER: "code", REQUIRED: "prior_authorization"}
+"""Concluded facts that stand on what is left of a part after precedence."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Deny:
 
 Formula = Union[In, Has, Open, Said, Every, Some, Deny]  # noqa: UP007 - evaluated at run time
 FALSE: Formula = Some(())
+TRUE: Formula = Every(())
 
 
 @dataclass(frozen=True)
@@ -103,50 +107,70 @@ class Situation:
 
 
 class Firing:
-    """The formulas under which the rules of a tree fire."""
+    """The formulas under which the rules of a tree fire.
+
+    A formula may be made for some payers only (`among`, a mask of their paths): other payers' rules stay out of it.
+    """
 
     def __init__(self, rules: Sequence[Rule], space: Situations) -> None:
         self.space = space
         _, circular = strata(rules)
         self.circular = frozenset(circular)
         self.producers: dict[tuple[str, Any], list[Rule]] = defaultdict(list)
+        self.speakers: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
-            if rule.id not in self.circular:
-                for pair in dict.fromkeys(_concludes(rule)):
-                    self.producers[pair].append(rule)
+            if rule.id in self.circular:
+                continue
+            for pair in dict.fromkeys(_concludes(rule)):
+                self.producers[pair].append(rule)
+            for part in dict.fromkeys(part_of(conclusion) for conclusion in rule.then):
+                if part is not None:
+                    self.speakers[part].append(rule)
         self._free: dict[str, Formula] = {}
-        self._full: dict[str, Formula] = {}
-        self._said: dict[tuple[str, Any], Formula] = {}
+        self._full: dict[tuple[str, int], Formula] = {}
+        self._said: dict[tuple[str, Any, int], Formula] = {}
+        self._kept: dict[tuple[str, str, int], Formula] = {}
 
     def free(self, rule: Rule) -> Formula:
         """When the rule fires, with every concluded fact it tests free to be concluded or not."""
         if rule.id not in self._free:
-            self._free[rule.id] = self._fires(rule, False)
+            self._free[rule.id] = self._fires(rule, None)
         return self._free[rule.id]
 
-    def full(self, rule: Rule) -> Formula:
+    def full(self, rule: Rule, among: int) -> Formula:
         """When the rule fires, its concluded facts traced to the rules that conclude them."""
-        if rule.id not in self._full:
-            self._full[rule.id] = self._fires(rule, True)
-        return self._full[rule.id]
+        if (rule.id, among) not in self._full:
+            self._full[rule.id, among] = self._fires(rule, among)
+        return self._full[rule.id, among]
+
+    def among(self, rules: Iterable[Rule]) -> int:
+        """The payers whose chain holds all of the rules."""
+        mask = -1
+        for rule in rules:
+            mask &= self.space.payer_mask(rule.ruleset)
+        return mask
 
     def tests_concluded(self, rule: Rule) -> bool:
         """Whether the rule tests a concluded fact."""
         return any(self.space.vocab.facts[fact].origin == "concluded" for fact in rule.facts())
 
-    def _fires(self, rule: Rule, traced: bool) -> Formula:
-        payers = In("payer.path", self.space.payer_mask(rule.ruleset))
-        return Every((payers, self.condition(rule.condition, True, traced)))
+    def _fires(self, rule: Rule, among: int | None) -> Formula:
+        payers = self.space.payer_mask(rule.ruleset)
+        inside = In("payer.path", payers if among is None else payers & among)
+        return Every((inside, self.condition(rule.condition, True, among)))
 
-    def condition(self, condition: Condition, wanted: bool, traced: bool) -> Formula:
-        """When the condition is known to hold, or (not wanted) known not to hold."""
+    def condition(self, condition: Condition, wanted: bool, among: int | None) -> Formula:
+        """When the condition is known to hold, or (not wanted) known not to hold.
+
+        Without `among` concluded facts are free, else they are traced.
+        """
         if isinstance(condition, Test):
             if self.space.vocab.facts[condition.fact].origin == "concluded":
-                return self._concluded(condition, traced) if wanted else FALSE
+                return self._concluded(condition, among) if wanted else FALSE
             return self.test(condition, wanted)
         if isinstance(condition, Not):
-            return self.condition(condition.item, not wanted, traced)
-        items = tuple(self.condition(item, wanted, traced) for item in condition.items)
+            return self.condition(condition.item, not wanted, among)
+        items = tuple(self.condition(item, wanted, among) for item in condition.items)
         return Every(items) if isinstance(condition, All) is wanted else Some(items)
 
     def test(self, test: Test, wanted: bool) -> Formula:
@@ -185,37 +209,101 @@ class Firing:
             tuple(Every((In("line.code", mask), In("date_of_service", at))) for (at, _), mask in by_days.items() if at)
         )
 
-    def _concluded(self, test: Test, traced: bool) -> Formula:
+    def _concluded(self, test: Test, among: int | None) -> Formula:
         values = test.value if test.operator == "one_of" else (test.value,)
-        if not traced:
+        if among is None:
             return Some(tuple(Said(test.fact, value) for value in values))
-        return Some(tuple(self._traced(test.fact, value) for value in values))
+        return Some(tuple(self._traced(test.fact, value, among) for value in values))
 
-    def _traced(self, fact: str, value: Any) -> Formula:
-        pair = (fact, value)
-        if pair not in self._said:
-            made = [self._concluding(rule, fact, value) for rule in self.producers.get(pair, ())]
-            if fact == RECOMMENDED:
-                made += [self._concluding(rule, fact, value) for rule in self.producers.get((fact, None), ())]
-            self._said[pair] = Some(tuple(made))
-        return self._said[pair]
+    def _traced(self, fact: str, value: Any, among: int) -> Formula:
+        key = (fact, value, among)
+        if key not in self._said:
+            self._said[key] = self._another(among) if fact == ANOTHER else self._made(fact, value, among)
+        return self._said[key]
 
-    def _concluding(self, rule: Rule, fact: str, value: Any) -> Formula:
-        """When the rule fires and what it says comes to the fact having the value."""
-        if fact not in (RECOMMENDED, ANOTHER):
-            return self.full(rule)
+    def _made(self, fact: str, value: Any, among: int) -> Formula:
+        rules = [*self.producers.get((fact, value), ())]
+        if fact == RECOMMENDED:
+            rules += self.producers.get((fact, None), ())
+        return Some(
+            tuple(
+                Every((self._counts(rule, fact, among), self._names(rule, fact, value)))
+                for rule in rules
+                if self.space.payer_mask(rule.ruleset) & among
+            )
+        )
+
+    def _names(self, rule: Rule, fact: str, value: Any) -> Formula:
+        """When what the rule says, if it fires, comes to the fact having the value."""
+        if fact != RECOMMENDED:
+            return TRUE
         ways: list[Formula] = []
         for conclusion in rule.then:
-            if conclusion.verb != "use_code":
-                continue
-            code, held = conclusion.settings.get("code"), conclusion.settings.get("from")
-            if fact == ANOTHER:
-                ways.append(self.test(Test("line.code", "equals", code), False) if code else Every(()))
-            elif held is not None:
-                ways.append(self.test(Test(held, "equals", value), True))
-            elif code == value:
-                ways.append(Every(()))
-        return Every((self.full(rule), Some(tuple(ways))))
+            if conclusion.verb == "use_code":
+                held = conclusion.settings.get("from")
+                if held is not None:
+                    ways.append(self.test(Test(held, "equals", value), True))
+                elif conclusion.settings["code"] == value:
+                    return TRUE
+        return Some(tuple(ways))
+
+    def _another(self, among: int) -> Formula:
+        """When codes are recommended and the one billed is not among them."""
+        rules = [
+            rule for rule in self.producers.get((ANOTHER, True), ()) if self.space.payer_mask(rule.ruleset) & among
+        ]
+        counting = [(rule, self._counts(rule, ANOTHER, among)) for rule in rules]
+        some = Some(tuple(Every((counts, self._says(rule, "code"))) for rule, counts in counting))
+        billed = tuple(Every((counts, self._names_billed(rule))) for rule, counts in counting)
+        return Every((some, Deny(Some(billed))))
+
+    def _names_billed(self, rule: Rule) -> Formula:
+        ways: list[Formula] = []
+        for conclusion in rule.then:
+            if conclusion.verb == "use_code":
+                code, held = conclusion.settings.get("code"), conclusion.settings.get("from")
+                codes = [code] if code else [value.key for value in self.space.variable_of(held or "").values]
+                for each in codes:
+                    here = self.test(Test("line.code", "equals", each), True)
+                    ways.append(here if code else Every((here, self.test(Test(held or "", "equals", each), True))))
+        return Some(tuple(ways))
+
+    # --- what is left after precedence -------------------------------------------------------------------------------
+
+    def _counts(self, rule: Rule, fact: str, among: int) -> Formula:
+        """When the rule fires and what it says on the part behind the fact is overridden by nothing."""
+        part = PART_BEHIND.get(fact)
+        if part is None:
+            return self.full(rule, among)
+        return Every((self._stands(rule, part, among), Deny(self._nearer(rule.ruleset, part, among))))
+
+    def _stands(self, rule: Rule, part: str, among: int) -> Formula:
+        """When the rule fires and no rule of its ruleset overrides it on the part."""
+        over = [other for other in self.speakers[part] if overrides(other, rule)]
+        return Every((self.full(rule, among), Deny(Some(tuple(self.full(other, among) for other in over)))))
+
+    def _nearer(self, ruleset: str, part: str, among: int) -> Formula:
+        """When a rule of a ruleset nearer to the payer says something on the part."""
+        key = (ruleset, part, among)
+        if key not in self._kept:
+            here = self.space.payer_mask(ruleset) & among
+            self._kept[key] = Some(
+                tuple(
+                    Every((self._stands(rule, part, among), self._says(rule, part)))
+                    for rule in self.speakers[part]
+                    if _rank(rule.ruleset) > _rank(ruleset) and self.space.payer_mask(rule.ruleset) & here
+                )
+            )
+        return self._kept[key]
+
+    def _says(self, rule: Rule, part: str) -> Formula:
+        """When the rule, firing, gives the part a value."""
+        ways: list[Formula] = []
+        for conclusion in rule.then:
+            if part_of(conclusion) == part and says_something(conclusion):
+                held = conclusion.settings.get("from") if conclusion.verb == "use_code" else None
+                ways.append(TRUE if held is None else self.test(Test(held, "present"), True))
+        return Some(tuple(ways))
 
     def another(self, fact: str, code: str) -> Formula:
         """The claim fact holds a code other than this one."""
@@ -238,6 +326,18 @@ def _concludes(rule: Rule) -> Iterator[tuple[str, Any]]:
             yield ANOTHER, True
         if conclusion.verb == "prior_authorization" and settings["status"] == "required":
             yield REQUIRED, True
+
+
+def overrides(rule: Rule, other: Rule) -> bool:
+    """Whether the rule says that it overrides the other."""
+    return rule.ruleset == other.ruleset and rule.id != other.id and bool({other.id, other.table} & set(rule.overrides))
+
+
+def _rank(ruleset: str) -> int:
+    """The place of a ruleset in any chain that holds it; the higher, the nearer to the payer."""
+    if ruleset == COMMON:
+        return 0
+    return 1 if ruleset in PROGRAM_ROOTS.values() else 1 + len(ruleset.split("/"))
 
 
 class Solver:
