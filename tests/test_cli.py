@@ -329,7 +329,7 @@ def test_the_log_is_listed_and_verified(run: Run, log: Path) -> None:
     listed = run("log", "list").stdout.splitlines()
     assert [line.split()[0] for line in listed] == [record.decision_id for record in reversed(records(log))]
     assert len(run("log", "list", "--payer", "medicaid/TX").stdout.splitlines()) == 1
-    assert "2 record(s) fit" in run("log", "verify").stdout
+    assert "2 record(s) fit" in run("audit", "verify").stdout
 
 
 def test_an_altered_record_is_found(run: Run, log: Path) -> None:
@@ -340,7 +340,7 @@ def test_an_altered_record_is_found(run: Run, log: Path) -> None:
     with sqlite3.connect(log) as database:
         database.execute("UPDATE decision SET outcome = 'ready'")
     database.close()
-    verified, told = run("log", "verify"), run("explain", record.decision_id)
+    verified, told = run("audit", "verify"), run("explain", record.decision_id)
     assert (verified.exit_code, told.exit_code) == (1, 1)
     assert "altered" in verified.stdout
     assert "DOES NOT GIVE ITS HASH" in told.stdout
@@ -348,18 +348,18 @@ def test_an_altered_record_is_found(run: Run, log: Path) -> None:
 
 def test_checkpoints(run: Run, log: Path, tmp_path: Path) -> None:
     run("decide", AFTER)
-    assert run("log", "new-key", "key").exit_code == 0
+    assert run("audit", "keygen", "key").exit_code == 0
     assert (tmp_path / "key").stat().st_mode & 0o077 == 0
-    assert run("log", "new-key", "key").exit_code == 2
-    (tmp_path / "then.json").write_text(run("log", "checkpoint", "--key", "key").stdout)
+    assert run("audit", "keygen", "key").exit_code == 2
+    (tmp_path / "then.json").write_text(run("audit", "checkpoint", "--key", "key").stdout)
     run("decide", AFTER)
-    assert run("log", "verify", "--checkpoint", "then.json", "--key", "key.pub").exit_code == 0
+    assert run("audit", "verify", "--checkpoint", "then.json", "--key", "key.pub").exit_code == 0
     log.unlink()
     run("decide", AFTER)
-    rewritten = run("log", "verify", "--checkpoint", "then.json", "--key", "key.pub")
+    rewritten = run("audit", "verify", "--checkpoint", "then.json", "--key", "key.pub")
     assert (rewritten.exit_code, "rewritten" in rewritten.stdout) == (1, True)
-    assert run("log", "verify", "--checkpoint", "then.json").exit_code == 2
-    assert run("log", "checkpoint", "--key", "then.json").exit_code == 2
+    assert run("audit", "verify", "--checkpoint", "then.json").exit_code == 2
+    assert run("audit", "checkpoint", "--key", "then.json").exit_code == 2
 
 
 # --- what is on file -----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from byreport import __version__
+from byreport.cli_audit import audit
 
 if TYPE_CHECKING:
     from byreport.desk import Decided
@@ -349,7 +350,7 @@ def explain(settings: Settings, decision_id: str, as_json: bool) -> None:
         try:
             told = [*decision_lines(json.loads(record.decision), subject), *facts_lines(json.loads(record.facts))]
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Unusable(f"record {record.seq} can't be told, it was altered; see `byreport log verify`") from None
+            raise Unusable(f"record {record.seq} can't be told, it was altered; see `byreport audit verify`") from None
         _show(told)
         held = "and its content gives its hash" if record.intact else "BUT ITS CONTENT DOES NOT GIVE ITS HASH"
         click.echo(f"\nRecord {record.seq} of the log, {held} ({record.hash[:16]}…).")
@@ -374,7 +375,7 @@ def replay(settings: Settings, decision_id: str, as_json: bool) -> None:
         record = _stored(log, decision_id)
         if not record.intact:
             click.echo(
-                f"record {record.seq} was altered: it does not give its hash; see `byreport log verify`", err=True
+                f"record {record.seq} was altered: it does not give its hash; see `byreport audit verify`", err=True
             )
         try:
             found = docket.replay(log, record)
@@ -411,7 +412,7 @@ def _stored(log: Log, decision_id: str) -> Record:
 
 @main.group("log")
 def log_group() -> None:
-    """Look through the decision log, and prove that nobody altered it."""
+    """Look through the decision log. What proves it is under `byreport audit`."""
 
 
 @log_group.command("list")
@@ -436,76 +437,6 @@ def log_list(settings: Settings, payer: str | None, outcome: str | None, rule: s
                 f"{record.decision_id}  {record.decided_at[:19]}Z  {record.outcome:17}  {record.code_billed:5}"
                 f" -> {record.code_recommended or '?':5}  {record.payer}  {drug}"
             )
-
-
-@log_group.command("verify")
-@click.option("--checkpoint", type=click.File("r"), help="A checkpoint kept from before, to prove nothing was cut off.")
-@click.option("--key", type=click.File("rb"), help="The public key of the checkpoint (PEM).")
-@_settings
-def log_verify(settings: Settings, checkpoint: Any, key: Any) -> None:
-    """Recompute the chain of the whole log. Exit code 1 at the first record that does not fit.
-
-    \b
-    byreport log verify
-    byreport log verify --checkpoint monday.json --key checkpoint.pub
-    """
-    from byreport.log import Checkpoint, verify_checkpoint
-
-    if (checkpoint is None) != (key is None):
-        raise click.UsageError("--checkpoint and --key go together")
-    with _answering(), _opened(settings) as log:
-        found = log.verify()
-        if checkpoint is not None and found.ok:
-            try:
-                found = verify_checkpoint(log, Checkpoint.from_json(checkpoint.read()), key.read(), found)
-            except ValueError as error:
-                raise click.UsageError(str(error)) from None
-    if found.breach is None:
-        click.echo(f"{found.checked} record(s) fit; the last is {found.seq} with hash {found.hash}")
-        return
-    click.echo(f"{found.breach.kind}: {found.breach.text}")
-    if found.breach.decision_id:
-        click.echo(f"decision {found.breach.decision_id}")
-    sys.exit(1)
-
-
-@log_group.command("new-key")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def log_new_key(file: Path) -> None:
-    """Make a key for checkpoints: FILE (private, keep it away from the log) and FILE.pub.
-
-    \b
-    byreport log new-key checkpoint
-    """
-    from byreport.log import new_private_key, public_key_of
-
-    private = new_private_key()
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise click.UsageError(f"{file} can't be made: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as made:
-        made.write(private)
-    Path(f"{file}.pub").write_bytes(public_key_of(private))
-    click.echo(f"{file} (private) and {file}.pub")
-
-
-@log_group.command("checkpoint")
-@click.option("--key", type=click.File("rb"), required=True, help="The private key (PEM).")
-@_settings
-def log_checkpoint(settings: Settings, key: Any) -> None:
-    """Sign the log's present end, to be kept elsewhere and given to `byreport log verify` later.
-
-    \b
-    byreport log checkpoint --key checkpoint > monday.json
-    """
-    from byreport.log import checkpoint
-
-    with _answering(), _opened(settings) as log:
-        try:
-            click.echo(checkpoint(log, key.read()).to_json())
-        except ValueError as error:
-            raise click.UsageError(f"--key: {error}") from None
 
 
 # --- what is on file -----------------------------------------------------------------------------------------------
@@ -889,6 +820,9 @@ def reference_import(files: tuple[Path, ...], into: Path) -> None:
     tables = ", ".join(f"{name} {rows} rows" for name, rows in sorted(report.tables.items()))
     click.echo(f"in {into}: {tables or 'nothing new'}")
     sys.exit(1 if report.bad_rows else 0)
+
+
+main.add_command(audit)
 
 
 if __name__ == "__main__":

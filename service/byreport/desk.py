@@ -71,7 +71,11 @@ class Desk:
         )
 
     def decide_facts(self, line: ClaimLine, payer: PayerRules, facts: Facts) -> Decided:
-        """Decide on facts that were completed already."""
+        """Decide a line on its facts, which were completed already."""
+        return Decided(line, facts, self.decision(payer, facts), self.rulebook)
+
+    def decision(self, payer: PayerRules, facts: Facts) -> Decision:
+        """The decision on completed facts, wherever they come from."""
         engine, lens = self.compiled(payer)
         situation = (payer.payer, lens.situation(facts))
         template = self._decided.get(situation)
@@ -81,7 +85,7 @@ class Desk:
             self._keep(situation, template)
         else:
             self.hits += 1
-        return Decided(line, facts, Decision(payer.payer, self.rulebook.hash, template, facts), self.rulebook)
+        return Decision(payer.payer, self.rulebook.hash, template, facts)
 
     def _keep(self, situation: tuple[str, tuple[Any, ...]], template: Template) -> None:
         if self._bound:

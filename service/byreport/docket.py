@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from byreport import facts as facts_
-from byreport.decision import decide
+from byreport.decision import Decision, decide
 from byreport.desk import Decided, Desk
 from byreport.engine import Engine
 from byreport.log import Committer, Idempotency, IdempotencyConflict, Log, NewRecord, Record, now
@@ -94,27 +94,33 @@ class Docket:
 
     def new_record(self, decided: Decided, claim: Any) -> NewRecord:
         """A decision as the log takes it, with a new id and the time."""
-        decision_id, decided_at = str(uuid.uuid4()), now()
-        template, shown = decided.decision.template, decided.facts.shown
-        charge = shown.get("line.charge")
-        return NewRecord(
-            decision_id=decision_id,
-            decided_at=decided_at,
-            payer=decided.decision.payer,
-            outcome=template.outcome,
-            pa_status=template.authorization,
-            code_billed=shown["line.code"],
-            code_recommended=template.recommended,
-            drug_name=str(shown["drug.name"])[:_SHORT] if shown.get("drug.name") else None,
-            date_of_service=shown["date_of_service"],
-            charge=int(Decimal(charge) * 100) if charge else None,
-            rulebook=decided.decision.rulebook,
-            reference=self.desk.reference.fingerprint,
-            facts=_json(facts_.as_json(decided.facts)),
-            claim=_json(claim),
-            decision=decided.decision.json(decision_id, decided_at),
-            fired=template.fired,
-        )
+        reference = self.desk.reference.fingerprint
+        return record_of(decided.decision, _json(claim), reference, str(uuid.uuid4()), now())
+
+
+def record_of(decision: Decision, claim: str, reference: str, decision_id: str, decided_at: str) -> NewRecord:
+    """A decision on a claim line (JSON text) as the log takes it; the same decision always gives the same record."""
+    template, facts = decision.template, decision.facts
+    shown = facts.shown
+    charge = shown.get("line.charge")
+    return NewRecord(
+        decision_id=decision_id,
+        decided_at=decided_at,
+        payer=decision.payer,
+        outcome=template.outcome,
+        pa_status=template.authorization,
+        code_billed=shown["line.code"],
+        code_recommended=template.recommended,
+        drug_name=str(shown["drug.name"])[:_SHORT] if shown.get("drug.name") else None,
+        date_of_service=shown["date_of_service"],
+        charge=int(Decimal(charge) * 100) if charge else None,
+        rulebook=decision.rulebook,
+        reference=reference,
+        facts=_json(facts_.as_json(facts)),
+        claim=claim,
+        decision=decision.json(decision_id, decided_at),
+        fired=template.fired,
+    )
 
 
 def digest(request: Any) -> str:

@@ -263,7 +263,7 @@ def child() -> None:
     said = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else prints must not come between
     with contextlib.suppress(OSError):
-        os.nice(10)
+        os.nice(5)
     files, payers, reference = pickle.load(sys.stdin.buffer)
     found = check(Rulebook(files), payers, reference, lambda place: _tell(said, {"at": place}))
     _tell(said, {"findings": [finding.as_dict() for finding in found]})
