@@ -433,7 +433,8 @@ def text(impact: Impact) -> str:
         for group in groups:
             lines.append(f"  {group.lines:8,}  {group.before} → {group.after}   charges {_charges(group)}")
             lines.append(f"            for example {group.example['where']}, {group.example['payer']}")
-            for side in ("before", "after"):
+            sides = ("before", "after") if any(group.example[side]["rules"] for side in ("before", "after")) else ()
+            for side in sides:
                 rules = ", ".join(group.example[side]["rules"][:6]) or "no rule"
                 more = len(group.example[side]["rules"]) - 6
                 lines.append(f"              {side}: {rules}" + (f" and {more} more" if more > 0 else ""))
