@@ -1,0 +1,533 @@
+"""What `make bench` runs: the engines side by side on the same rules and claims, then whole decisions and HTTP.
+
+Writes docs/benchmarks-results.md and docs/benchmarks.svg. It checks that every engine gives the oracle's answers and
+fails when one does not; it never fails over a time.
+
+    python benchmarks/bench.py                 everything, about ten minutes
+    python benchmarks/bench.py peers --rounds 3 --rules 60
+    python benchmarks/bench.py decisions http
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import worklist
+from peers import drools_peer, workload
+
+from byreport.claim import ClaimError
+from byreport.desk import Desk
+from byreport.reference import Reference
+from byreport.rulebook import Rulebook, UnknownPayer
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+CHECKED = 2_000
+GROWN = 600
+"""Lines decided with each made-up rulebook."""
+SECONDS = 2.0
+PEERS = {
+    "byreport-seen": ("byreport_peer", "ByreportSeen", None),
+    "byreport": ("byreport_peer", "Byreport", None),
+    "python": ("python_peer", "GeneratedPython", None),
+    "clips": ("clips_peer", "Clips", "clips"),
+    "zen": ("zen_peer", "Zen", "zen"),
+}
+DROOLS = "drools"
+BASE = "byreport"
+"""The peer to which ratios are taken, inside each round."""
+
+
+# --- one peer, in a process of its own ------------------------------------------------------------------------------
+
+
+def measure(fire: Callable[[Any], Any], prepared: list[Any], seconds: float) -> tuple[float, float]:
+    """p50 and p99 of one call in microseconds, over the claims again and again."""
+    for each in prepared[:500]:
+        fire(each)
+    took: list[int] = []
+    clock = time.perf_counter_ns
+    end = clock() + int(seconds * 1e9)
+    while True:
+        for each in prepared:
+            began = clock()
+            fire(each)
+            took.append(clock() - began)
+        if clock() > end:
+            break
+    took.sort()
+    return took[len(took) // 2] / 1e3, took[int(len(took) * 0.99)] / 1e3
+
+
+def one_peer(name: str, place: Path) -> None:
+    """Measure one peer on the work that is laid out in a directory, and print what came out."""
+    work = json.loads((place / "work.json").read_text())
+    made = [_made(each) for each in work["rules"]]
+    if name == DROOLS:
+        found = drools_peer.run(made, work["claims"], work["answers"], SECONDS, place / "drools")
+        print(json.dumps({"title": drools_peer.TITLE, **found}))
+        return
+    module, class_name, _ = PEERS[name]
+    peer = getattr(import_module(f"peers.{module}"), class_name)(made)
+    prepared = [peer.prepare(each) for each in work["claims"]]
+    answers = work["answers"]
+    wrong = sum(sorted(peer.fire(each)) != answer for each, answer in zip(prepared, answers, strict=True))
+    p50, p99 = measure(peer.fire, prepared, SECONDS)
+    print(json.dumps({"title": peer.title, "wrong": wrong, "p50": p50, "p99": p99}))
+
+
+def _made(data: list[Any]) -> workload.Made:
+    name, tests, concludes, needs, level = data
+    return workload.Made(
+        name,
+        tuple((fact, op, tuple(constant) if isinstance(constant, list) else constant) for fact, op, constant in tests),
+        concludes,
+        tuple(needs),
+        level,
+    )
+
+
+# --- all peers ------------------------------------------------------------------------------------------------------
+
+
+def peers(sizes: list[int], rounds: int) -> dict[str, Any]:
+    """Every peer on every size, in shuffled rounds."""
+    claims = workload.claims(CHECKED, 1, Reference.load())
+    results: dict[str, Any] = {"sizes": sizes, "skipped": {}, "times": {}}
+    names = [name for name in (*PEERS, DROOLS) if not (why := _missing(name)) or results["skipped"].update({name: why})]
+    with tempfile.TemporaryDirectory() as directory:
+        places = {size: _laid_out(Path(directory) / str(size), size, claims) for size in sizes}
+        chance = random.Random(1)
+        for number in range(rounds):
+            runs = [(name, size) for name in names for size in sizes]
+            chance.shuffle(runs)
+            for name, size in runs:
+                print(f"round {number + 1} of {rounds}: {name}, {size} rules", file=sys.stderr)
+                found = _run(name, places[size])
+                if found["wrong"]:
+                    raise SystemExit(f"{name} differs from the oracle on {found['wrong']} claims with {size} rules")
+                results["times"].setdefault(name, {}).setdefault(str(size), []).append(found)
+    return results
+
+
+def _missing(name: str) -> str | None:
+    """Why a peer can't be run here."""
+    if name == DROOLS:
+        try:
+            drools_peer.jar()
+        except drools_peer.Missing as missing:
+            return str(missing)
+        return None
+    module = PEERS[name][2]
+    if module is not None:
+        try:
+            __import__(module)
+        except ImportError as error:
+            return str(error)
+    return None
+
+
+def _laid_out(place: Path, size: int, claims: list[workload.Claim]) -> Path:
+    place.mkdir(parents=True)
+    made = workload.rules(size, 1, claims)
+    work = {
+        "rules": [[rule.id, rule.tests, rule.concludes, rule.needs, rule.level] for rule in made],
+        "claims": claims,
+        "answers": [workload.oracle(made, each) for each in claims],
+    }
+    (place / "work.json").write_text(json.dumps(work))
+    return place
+
+
+def _run(name: str, place: Path) -> dict[str, Any]:
+    command = [sys.executable, str(HERE / "bench.py"), "--one", name, str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+# --- whole decisions -------------------------------------------------------------------------------------------------
+
+
+def decisions(lines: int) -> list[dict[str, Any]]:
+    """A claim's JSON data in, the decision's JSON text out, on each site's list: new and seen situations apart."""
+    rulebook, reference = Rulebook.open(), Reference.load()
+    found = []
+    for site in worklist.SITES:
+        desk = Desk(rulebook, reference)
+        claims = list(worklist.lines(site, lines, 1, rulebook, reference))
+        for payer in {claim["payer"] for claim in claims}:
+            if payer in rulebook.payers():
+                desk.compiled(rulebook.payer(payer))
+        new, seen = _timed(desk, claims)
+        found.append(
+            {
+                "site": site,
+                "lines": lines,
+                "new": _spread(new),
+                "seen": _spread(seen),
+                "seen_share": round(len(seen) / (len(new) + len(seen)), 3),
+            }
+        )
+        desk.close()
+    return found
+
+
+def _timed(desk: Desk, claims: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
+    new: list[int] = []
+    seen: list[int] = []
+    for claim in claims:
+        hits = desk.hits
+        began = time.perf_counter_ns()
+        try:
+            desk.decide(claim).decision.json("", "")
+        except (ClaimError, UnknownPayer):
+            continue
+        (seen if desk.hits > hits else new).append(time.perf_counter_ns() - began)
+    return new, seen
+
+
+def _spread(took: list[int]) -> dict[str, float]:
+    took.sort()
+    if not took:
+        return {"p50": 0.0, "p99": 0.0}
+    return {"p50": round(took[len(took) // 2] / 1e3, 1), "p99": round(took[int(len(took) * 0.99)] / 1e3, 1)}
+
+
+def growth() -> list[dict[str, Any]]:
+    """Whole decisions with made-up rulebooks: more rules to a payer, then more payers loaded."""
+    reference = Reference.load()
+    claims = workload.claims(500, 2, reference)
+    lists = [
+        {**line, "payer": "private/p0"}
+        for line in worklist.lines("practice", GROWN, 2, reference=reference)
+        if line["payer"] != "medicare"
+    ]
+    found = []
+    for size, payers_ in [(20, 1), (60, 1), (200, 1), (600, 1), (20, 100), (20, 1_000)]:
+        print(f"{size} rules to each of {payers_} payers", file=sys.stderr)
+        rulebook = made_up(workload.rules(size, 1, claims), payers_)
+        desk = Desk(rulebook, reference)
+        for number in range(payers_):
+            rulebook.payer(f"private/p{number}")
+        for number in range(min(payers_, 100)):
+            desk.compiled(rulebook.payer(f"private/p{number}"))
+        new, seen = _timed(desk, lists)
+        found.append({"rules": size, "payers": payers_, "new": _spread(new), "seen": _spread(seen)})
+        desk.close()
+    return found
+
+
+def made_up(made: list[workload.Made], payers_: int) -> Rulebook:
+    """A rulebook in which every payer has these rules."""
+    files: dict[str, bytes] = {}
+    for number in range(payers_):
+        rules = [_yaml_rule(rule) for rule in made]
+        ruleset = {"ruleset": f"private/p{number}", "title": "Made up", "rules": rules}
+        statement = {"id": "s", "topic": "coverage", "statement": "Made up.", "confidence": "high"}
+        document = {
+            "id": "d",
+            "title": "Made up",
+            "publisher": "nobody",
+            "published": "2026-01-01",
+            "kind": "bulletin",
+            "authority": "primary",
+            "statements": [statement],
+        }
+        policy = {"payer": f"private/p{number}", "name": f"Payer {number}", "documents": [document], "gaps": []}
+        # JSON is YAML.
+        files[f"rules/private/p{number}.yaml"] = json.dumps(ruleset).encode()
+        files[f"policy_docs/private/p{number}.yaml"] = json.dumps(policy).encode()
+    return Rulebook(files)
+
+
+_WORDS = {"eq": None, "in": "one_of", "ge": "at_least", "lt": "below"}
+
+
+def _yaml_rule(rule: workload.Made) -> dict[str, Any]:
+    when = [_yaml_test(*test) for test in rule.tests]
+    when += [{"noc.fits" if token in workload.CODES else "requires.document": token} for token in rule.needs]
+    if rule.concludes is None:
+        then: dict[str, Any] = {"caution": "Made up"}
+    elif rule.concludes in workload.CODES:
+        then = {"conclude": {"noc.fits": rule.concludes}}
+    else:
+        then = {"require_document": rule.concludes}
+    return {
+        "id": f"made.{rule.id}",
+        "title": "Made up",
+        "when": {"all": when},
+        "then": [then],
+        "source": {"document": "d", "statement": "s"},
+        "examples": [{"given": {"line.code": "J3490"}, "fires": False}],
+    }
+
+
+def _yaml_test(fact: str, operator: str, constant: Any) -> dict[str, Any]:
+    if operator == "absent":
+        return {"any": [{fact: {"unknown": True}}, {fact: {"missing": True}}]}
+    if operator == "present":
+        return {fact: {"present": True}}
+    if fact == workload.DAY:
+        text = str(constant)
+        return {fact: {"on_or_after" if operator == "ge" else "before": f"{text[:4]}-{text[4:6]}-{text[6:]}"}}
+    if fact in ("line.charge", "line.units"):
+        constant = str(constant / 10_000)
+    word = _WORDS[operator]
+    return {fact: constant if word is None else {word: list(constant) if isinstance(constant, tuple) else constant}}
+
+
+# --- HTTP -----------------------------------------------------------------------------------------------------------
+
+
+def over_http(seconds: float, clients: int) -> list[dict[str, Any]]:
+    """The production server on loopback with its log on disk, asked by a few threads that keep their connections."""
+    claims = [json.dumps(each).encode() for each in worklist.lines("practice", 2_000, 1)]
+    lists = [b"[" + b",".join(claims[at : at + 100]) + b"]" for at in range(0, 2_000, 100)]
+    found = []
+    with tempfile.TemporaryDirectory() as directory, _server(Path(directory)) as port:
+        for what, bodies, each in (("single lines", claims, 1), ("lists of 100", lists, 100)):
+            _asked(port, bodies, 3.0, clients)
+            took, elapsed, refused = _asked(port, bodies, seconds, clients)
+            spread = _spread(took)
+            found.append(
+                {
+                    "what": what,
+                    "requests_per_second": round(len(took) / elapsed, 1),
+                    "lines_per_second": round(len(took) * each / elapsed, 1),
+                    "p50_ms": spread["p50"] / 1e3,
+                    "p99_ms": spread["p99"] / 1e3,
+                    "clients": clients,
+                    "not_200": refused,
+                }
+            )
+    return found
+
+
+class _server:
+    def __init__(self, directory: Path) -> None:
+        self.port = random.randrange(20_000, 40_000)
+        command = [
+            sys.executable,
+            "-m",
+            "byreport",
+            "--log",
+            str(directory / "log.db"),
+            "serve",
+            "--port",
+            str(self.port),
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def __enter__(self) -> int:
+        for _ in range(300):
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection.request("GET", "/v1/payers")
+                if connection.getresponse().status == 200:
+                    return self.port
+            except OSError:
+                time.sleep(0.1)
+        self.process.terminate()
+        raise SystemExit("the server does not answer")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def _asked(port: int, bodies: list[bytes], seconds: float, clients: int) -> tuple[list[int], float, int]:
+    took: list[int] = []
+    refused = [0]
+    began = time.perf_counter()
+    end = began + seconds
+
+    def ask(first: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        number = first
+        while time.perf_counter() < end:
+            at = time.perf_counter_ns()
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/v1/decisions", bodies[number % len(bodies)], headers)
+            answer = connection.getresponse()
+            answer.read()
+            took.append(time.perf_counter_ns() - at)
+            refused[0] += answer.status >= 300
+            number += clients
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return took, time.perf_counter() - began, refused[0]
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+def report(results: dict[str, Any]) -> Iterator[str]:
+    """The results as Markdown."""
+    yield "# What `make bench` measured\n"
+    yield f"{results['machine']}\n"
+    if "peers" in results:
+        yield from _peer_table(results["peers"])
+    if "decisions" in results:
+        yield "## Whole decisions, in process\n"
+        yield "Claim data in, decision JSON out, nothing logged; engines compiled beforehand. µs.\n"
+        yield "| list | lines | seen before | new p50 | new p99 | seen p50 | seen p99 |\n|---|---|---|---|---|---|---|"
+        for each in results["decisions"]:
+            new, seen = each["new"], each["seen"]
+            yield (
+                f"| {each['site']} | {each['lines']:,} | {each['seen_share']:.0%} | {new['p50']} | {new['p99']} "
+                f"| {seen['p50']} | {seen['p99']} |"
+            )
+        yield "\n| rules a payer | payers loaded | new p50 | new p99 | seen p50 | seen p99 |\n|---|---|---|---|---|---|"
+        for each in results["growth"]:
+            new, seen = each["new"], each["seen"]
+            yield (
+                f"| {each['rules']} | {each['payers']:,} | {new['p50']} | {new['p99']} "
+                f"| {seen['p50']} | {seen['p99']} |"
+            )
+        yield ""
+    if "http" in results:
+        yield "## Over HTTP\n"
+        yield (
+            "`byreport serve` with its log on disk, asked on loopback by "
+            f"{results['http'][0]['clients']} threads of one Python process on the same cores: the client takes part "
+            "of them, so these are lower bounds.\n"
+        )
+        yield "| | requests/s | lines/s | p50 ms | p99 ms | not 200 |\n|---|---|---|---|---|---|"
+        for each in results["http"]:
+            yield (
+                f"| {each['what']} | {each['requests_per_second']:,} | {each['lines_per_second']:,} "
+                f"| {each['p50_ms']:.2f} | {each['p99_ms']:.2f} | {each['not_200']} |"
+            )
+
+
+def _peer_table(found: dict[str, Any]) -> Iterator[str]:
+    yield "## Engines side by side\n"
+    yield (
+        f"One claim to the list of rules that fire, µs: median over rounds of p50 (lowest to highest); ratio to "
+        f"byreport's engine inside the same round. Every engine gave the oracle's answers on {CHECKED:,} claims.\n"
+    )
+    heads = "".join(f" {size} rules | ratio |" for size in found["sizes"])
+    yield f"| engine |{heads}\n|---|{'---|' * (2 * len(found['sizes']))}"
+    for _, sizes in sorted(found["times"].items(), key=lambda item: _median(item[1], str(found["sizes"][0]))):
+        title = next(iter(sizes.values()))[0]["title"]
+        cells = []
+        for size in map(str, found["sizes"]):
+            p50s = [run["p50"] for run in sizes[size]]
+            base = [run["p50"] for run in found["times"][BASE][size]]
+            ratio = statistics.median(own / other for own, other in zip(p50s, base, strict=True))
+            cells.append(f" {statistics.median(p50s):.1f} ({min(p50s):.1f} to {max(p50s):.1f}) | {ratio:.2f} |")
+        yield f"| {title} |{''.join(cells)}"
+    for name, why in found["skipped"].items():
+        yield f"\nNot run: {name} ({why})."
+    yield "\n![engines side by side](benchmarks.svg)\n"
+
+
+def _median(sizes: dict[str, Any], size: str) -> float:
+    return statistics.median(run["p50"] for run in sizes[size])
+
+
+def plot(found: dict[str, Any]) -> str:
+    """Medians with their spread on a logarithmic axis, as SVG."""
+    import math
+
+    sizes = [str(size) for size in found["sizes"]]
+    order = sorted(found["times"], key=lambda name: _median(found["times"][name], sizes[0]))
+    every = [run["p50"] for name in order for size in sizes for run in found["times"][name][size]]
+    low, high = math.floor(math.log10(min(every))), math.ceil(math.log10(max(every)))
+    left, width, row = 280, 480, 18 * len(sizes) + 14
+
+    def x(value: float) -> float:
+        return left + width * (math.log10(value) - low) / (high - low)
+
+    height = row * len(order) + 70
+    shades = ["#1b4965", "#5fa8d3", "#9fc3d8", "#c9dfe9"]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 30} {height}" font-family="sans-serif" '
+        f'font-size="13"><title>Microseconds from one claim to the rules that fire</title>'
+        f'<rect width="100%" height="100%" fill="white"/>'
+    ]
+    for power in range(low, high + 1):
+        at = x(10**power)
+        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="10" y2="{height - 50}" stroke="#ddd"/>')
+        parts.append(f'<text x="{at:.1f}" y="{height - 32}" text-anchor="middle">{10**power:g} µs</text>')
+    for number, name in enumerate(order):
+        top = 20 + number * row
+        title = found["times"][name][sizes[0]][0]["title"]
+        parts.append(f'<text x="{left - 10}" y="{top + row / 2:.1f}" text-anchor="end">{title}</text>')
+        for index, size in enumerate(sizes):
+            p50s = [run["p50"] for run in found["times"][name][size]]
+            y = top + 9 + 18 * index
+            shade = shades[index % len(shades)]
+            parts.append(
+                f'<line x1="{x(min(p50s)):.1f}" x2="{x(max(p50s)):.1f}" y1="{y}" y2="{y}" stroke="{shade}" '
+                f'stroke-width="3"/>'
+            )
+            middle = statistics.median(p50s)
+            parts.append(f'<circle cx="{x(middle):.1f}" cy="{y}" r="5" fill="{shade}"/>')
+            parts.append(f'<text x="{x(max(p50s)) + 9:.1f}" y="{y + 4}" font-size="11" fill="#555">{middle:.1f}</text>')
+    for index, size in enumerate(sizes):
+        at = left + index * 110
+        parts.append(f'<circle cx="{at}" cy="{height - 14}" r="5" fill="{shades[index % len(shades)]}"/>')
+        parts.append(f'<text x="{at + 10}" y="{height - 10}">{size} rules</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def main() -> None:
+    """Run what was asked for and write the results."""
+    parser = argparse.ArgumentParser(description="Measure; never judge a time.")
+    parser.add_argument("what", nargs="*", help="peers, decisions, http (all of them)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rules", type=int, nargs="+", default=[60, 600])
+    parser.add_argument("--lines", type=int, default=5_000)
+    parser.add_argument("--out", type=Path, default=DOCS)
+    parser.add_argument("--one", nargs=2, metavar=("PEER", "DIRECTORY"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one:
+        one_peer(chosen.one[0], Path(chosen.one[1]))
+        return
+    what = chosen.what or ["peers", "decisions", "http"]
+    java = shutil.which("java") is not None
+    results: dict[str, Any] = {
+        "machine": f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python "
+        f"{platform.python_version()}{', Java' if java else ''}, {time.strftime('%Y-%m-%d')}. "
+        "Trust ratios more than times."
+    }
+    if "peers" in what:
+        results["peers"] = peers(chosen.rules, chosen.rounds)
+    if "decisions" in what:
+        results["decisions"] = decisions(chosen.lines)
+        results["growth"] = growth()
+    if "http" in what:
+        results["http"] = over_http(8.0, 8)
+    chosen.out.mkdir(exist_ok=True)
+    text = "\n".join(report(results)) + "\n"
+    (chosen.out / "benchmarks-results.md").write_text(text)
+    if "peers" in results:
+        (chosen.out / "benchmarks.svg").write_text(plot(results["peers"]))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
