@@ -164,7 +164,7 @@ def _either(predicate: _Predicate) -> _Predicate:
 
 def _member(kind: str, value: Any, char: str) -> bool:
     if kind == "LITERAL":
-        return ord(char) == value
+        return bool(ord(char) == value)
     if kind == "RANGE":
         return bool(value[0] <= ord(char) <= value[1])
     if kind == "NEGATE":
