@@ -207,7 +207,7 @@ def test_no_random_line_is_answered_without_rule_and_source(
     desk: Desk, by_id: dict[str, Rule], published: set[tuple[str, str]], seed: int
 ) -> None:
     statuses, outcomes = set(), set()
-    for claim in random_claims(desk.rulebook, Random(seed), 500):
+    for claim in random_claims(desk.rulebook, Random(seed), 400):
         body = decide(desk, claim)
         assert list(faults(body, by_id, published)) == [], json.dumps(claim)
         statuses.add(body["prior_authorization"]["status"])
@@ -217,11 +217,11 @@ def test_no_random_line_is_answered_without_rule_and_source(
     assert {"not_billable", "fix", "needs_information"} <= outcomes
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_authorization_needed_holds_for_the_line_as_it_should_be_billed(desk: Desk, seed: int) -> None:
     """Whoever changes the code as told must not find that the new code needs authorization after all."""
     checked = 0
-    for claim in random_claims(desk.rulebook, Random(1000 + seed), 1500):
+    for claim in random_claims(desk.rulebook, Random(1000 + seed), 800):
         body = decide(desk, claim)
         wanted = body["code"]["recommended"]
         if body["prior_authorization"]["status"] != "not_required" or wanted in (None, body["code"]["billed"]):
