@@ -34,6 +34,7 @@ from sqlalchemy import (
     URL,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     ForeignKey,
@@ -54,6 +55,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 GENESIS = "0" * 64
@@ -170,9 +172,15 @@ class KeptRulebook:
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What `Log.search` looks for: exact values, all of which must hold; both dates of service included."""
+    """What `Log.search` looks for; all of it must hold, and exactly.
+
+    `payer_below` is a payer or any below it (`medicaid/TX` finds `medicaid/TX/tchp` too), or a whole program. Dates
+    of service are YYYY-MM-DD; `decided_from` and `decided_to` are days (UTC) or
+    moments as `now` writes them. All ends are included.
+    """
 
     payer: str | None = None
+    payer_below: str | None = None
     outcome: str | None = None
     pa_status: str | None = None
     code_billed: str | None = None
@@ -182,6 +190,8 @@ class Filters:
     rule: str | None = None
     date_of_service_from: str | None = None
     date_of_service_to: str | None = None
+    decided_from: str | None = None
+    decided_to: str | None = None
 
 
 BreachKind = Literal[
@@ -306,17 +316,14 @@ _decision = Table(
     Column("claim", LargeBinary, nullable=False),
     Column("decision", LargeBinary, nullable=False),
 )
-for _name in (
-    "payer",
-    "date_of_service",
-    "code_billed",
-    "code_recommended",
-    "drug_name",
-    "outcome",
-    "pa_status",
-    "rulebook",
-):
+_EXACT = ("payer", "outcome", "pa_status", "code_billed", "code_recommended", "drug_name", "rulebook")
+for _name in (*_EXACT, "date_of_service"):
     Index(f"decision_by_{_name}", _decision.c[_name], _decision.c.seq)
+# All that a search looks at, in a thirtieth of the table's size: what no single column narrows down is looked for here.
+_narrow = Index(
+    "decision_narrow",
+    *(_decision.c[_name] for _name in ("seq", *_EXACT[:-1], "date_of_service", "decided_at")),
+)
 _fired = Table(
     "fired",
     _metadata,
@@ -345,11 +352,19 @@ def _engine(location: str | Path) -> tuple[Engine, Engine]:
     return engine, engine
 
 
+class _HintedCompiler(SQLiteCompiler):
+    """SQLite's dialect has no hints of its own; its planner, without statistics, takes any index for a good one."""
+
+    def get_from_hint_text(self, table: object, text: str | None) -> str | None:
+        return text
+
+
 def _sqlite_engine(url: URL) -> tuple[Engine, Engine]:
     """All that is SQLite's own: the write-ahead log, the pragmas, and who may write when."""
     if url.database in (None, "", ":memory:"):
         raise ValueError("the decision log needs a file; a database in memory is not kept")
     engine = create_engine(url, connect_args={"timeout": _LOCK_WAIT_SECONDS})
+    engine.dialect.statement_compiler = _HintedCompiler
     writing = engine.execution_options(byreport_writes=True)
 
     @event.listens_for(engine, "connect")
@@ -516,6 +531,8 @@ class Log:
                         _metadata.create_all(connection)
                         if connection.scalar(select(_format.c.version)) is None:
                             connection.execute(insert(_format), {"id": 1, "version": _FORMAT})
+                else:
+                    self._add_narrow()
                 with self._reading.connect() as connection:
                     return int(connection.scalar(select(_format.c.version)) or 0)
             except SQLAlchemyError:
@@ -524,6 +541,15 @@ class Log:
                     raise
                 time.sleep(0.05)
         raise AssertionError("unreachable")
+
+    def _add_narrow(self) -> None:
+        """Logs begun before there was this index get it; that reads such a log once."""
+        with self._reading.connect() as connection:
+            there = {index["name"] for index in inspect(connection).get_indexes(_decision.name)}
+        if _narrow.name not in there:
+            with self._writing.begin() as connection:
+                self._take_lock(connection)
+                _narrow.create(connection, checkfirst=True)
 
     def close(self) -> None:
         """Gives the connections back. The log can't be used afterwards."""
@@ -714,14 +740,30 @@ class Log:
         """The latest records, newest first; with `before_seq`, the latest before that one (the next page)."""
         return self.search(Filters(), limit, before_seq)
 
-    def search(self, filters: Filters, limit: int = 50, before_seq: int | None = None) -> list[Record]:
+    def search(
+        self, filters: Filters, limit: int = 50, before_seq: int | None = None, rules: Sequence[str] = ()
+    ) -> list[Record]:
         """The latest records that match, newest first; the next page is the one before the last record's seq.
 
-        Raises ValueError for a limit below 1 or above 1000.
+        At least one of `rules` (and of the filters' `rule`), if there are any, must have fired. Raises ValueError
+        for a limit below 1 or above 1000.
         """
         if not 1 <= limit <= 1000:
             raise ValueError(f"limit: 1 to 1000 records can be asked for at once, found {limit}")
-        return self._records(_search(filters, limit, before_seq))
+        if filters.rule is not None:
+            rules = [*rules, filters.rule]
+        with _answering(), self._reading.connect() as connection:
+            found = _Search(connection, filters, rules, before_seq).seqs(limit)
+            rows: list[Row[Any]] = []
+            for start in range(0, len(found), _PAGE):
+                page = select(_decision).where(_decision.c.seq.in_(found[start : start + _PAGE]))
+                rows += connection.execute(page.order_by(_decision.c.seq.desc()))
+        return [_record(row) for row in rows]
+
+    def payers(self) -> list[str]:
+        """Every payer the log has a decision of, in order; quick however long the log is."""
+        with _answering(), self._reading.connect() as connection:
+            return _payers(connection)
 
     def iterate(self, first_seq: int = 1, last_seq: int | None = None) -> Iterator[Record]:
         """The records from `first_seq` to `last_seq` (both included), oldest first, read a page at a time.
@@ -765,12 +807,11 @@ class Log:
 
     def rulebooks(self) -> list[KeptRulebook]:
         """Every rulebook the log keeps, by its first use, as the chained decisions tell it."""
-        first = select(_decision.c.rulebook, func.min(_decision.c.seq).label("seq"))
-        first_of = first.group_by(_decision.c.rulebook).subquery()
-        query = (
-            select(_rulebook.c.hash, first_of.c.seq, _decision.c.decided_at)
-            .outerjoin(first_of, first_of.c.rulebook == _rulebook.c.hash)
-            .outerjoin(_decision, _decision.c.seq == first_of.c.seq)
+        # One look into the index for each rulebook; grouping would walk all of it.
+        used = _decision.alias()
+        first = select(func.min(used.c.seq)).where(used.c.rulebook == _rulebook.c.hash).scalar_subquery()
+        query = select(_rulebook.c.hash, _decision.c.seq, _decision.c.decided_at).select_from(
+            _rulebook.outerjoin(_decision, _decision.c.seq == first)
         )
         with _answering(), self._reading.connect() as connection:
             kept = [KeptRulebook(*row) for row in connection.execute(query)]
@@ -778,9 +819,7 @@ class Log:
 
     # ---- verifying
 
-    def verify(
-        self, progress: Callable[[int, int], None] | None = None, last_seq: int | None = None
-    ) -> Verification:
+    def verify(self, progress: Callable[[int, int], None] | None = None, last_seq: int | None = None) -> Verification:
         """Recomputes the chain from its beginning and names the first record that does not fit.
 
         Also checked: that the table `fired` says what the records say, that every rulebook used is kept and
@@ -814,23 +853,103 @@ def _remembered(row: Row[Any]) -> Remembered:
     return Remembered(row.idempotency_key, row.digest, tuple(row.decision_ids.split()))
 
 
-def _search(filters: Filters, limit: int, before_seq: int | None) -> Select[Any]:
+_FEW = 1_000
+"""Records of which every one can be looked at while somebody waits."""
+
+
+class _Search:
+    """One search: which index it walks, and what it tests on the way.
+
+    A column whose value is rare is walked by its own index. Where none is rare, the latest match is likely near; if
+    there is none, the narrow index has been walked from end to end, and no record read.
+    """
+
+    def __init__(self, connection: Connection, filters: Filters, rules: Sequence[str], before_seq: int | None) -> None:
+        self.connection = connection
+        self.before_seq = before_seq
+        self.rules = tuple(rules)
+        self.exact = {name: value for name in _EXACT if (value := getattr(filters, name)) is not None}
+        self.tests = _ranges(filters)
+        if filters.payer_below is not None:
+            top = filters.payer_below
+            below = [path for path in _payers(connection) if path == top or path.startswith(top + "/")]
+            if len(below) == 1 and "payer" not in self.exact:
+                self.exact["payer"] = below[0]
+            else:
+                self.tests.append(_decision.c.payer.in_(below))
+
+    def seqs(self, limit: int) -> list[int]:
+        """The places of the latest matches, the latest first."""
+        if self.rules and not self.exact and not self.tests:
+            return self._by_rules(limit)
+        tests = [_decision.c[name] == value for name, value in self.exact.items()] + self.tests
+        driver = self._driver()
+        if self.rules:
+            own = _fired.c.rule_id.in_(self.rules)
+            if driver == "rules":
+                tests.append(_decision.c.seq.in_(select(_fired.c.seq).where(own)))
+            else:
+                tests.append(exists().where(_fired.c.seq == _decision.c.seq, own))
+        query = self._latest(select(_decision.c.seq).where(*tests), _decision.c.seq, limit)
+        if driver is not None and driver != "rules":
+            query = query.with_hint(_decision, f"INDEXED BY {driver}", "sqlite")
+        return list(self.connection.scalars(query))
+
+    def _latest(self, query: Select[Any], seq: ColumnElement[int], limit: int) -> Select[Any]:
+        if self.before_seq is not None:
+            query = query.where(seq < self.before_seq)
+        return query.order_by(seq.desc()).limit(limit)
+
+    def _by_rules(self, limit: int) -> list[int]:
+        found: set[int] = set()
+        for rule in self.rules:
+            query = select(_fired.c.seq).where(_fired.c.rule_id == rule)
+            found.update(self.connection.scalars(self._latest(query, _fired.c.seq, limit)))
+        return sorted(found, reverse=True)[:limit]
+
+    def _driver(self) -> str | None:
+        """The index to walk; "rules" for that of the rules that fired, None for the order of the records."""
+        if not self.exact and not self.rules and not self.tests:
+            return None
+        if len(self.exact) == 1 and not self.rules and not self.tests:
+            return f"decision_by_{next(iter(self.exact))}"
+        counts = {
+            f"decision_by_{name}": self._count(select(_decision.c.seq).where(_decision.c[name] == value))
+            for name, value in self.exact.items()
+        }
+        if self.rules:
+            counts["rules"] = self._count(select(_fired.c.seq).where(_fired.c.rule_id.in_(self.rules)))
+        rarest = min(counts, key=lambda name: counts[name], default=None)
+        return rarest if rarest is not None and counts[rarest] <= _FEW else _narrow.name
+
+    def _count(self, query: Select[Any]) -> int:
+        """How many there are, up to one more than few."""
+        few = query.limit(_FEW + 1).subquery()
+        return self.connection.scalar(select(func.count()).select_from(few)) or 0
+
+
+def _ranges(filters: Filters) -> list[ColumnElement[bool]]:
     columns = _decision.c
-    query, seq = select(_decision), columns.seq
-    if filters.rule is not None:
-        query = query.join(_fired, _fired.c.seq == columns.seq).where(_fired.c.rule_id == filters.rule)
-        seq = _fired.c.seq
-    if before_seq is not None:
-        query = query.where(seq < before_seq)
-    for name in ("payer", "outcome", "pa_status", "code_billed", "code_recommended", "drug_name", "rulebook"):
-        value = getattr(filters, name)
-        if value is not None:
-            query = query.where(columns[name] == value)
+    tests: list[ColumnElement[bool]] = []
     if filters.date_of_service_from is not None:
-        query = query.where(columns.date_of_service >= filters.date_of_service_from)
+        tests.append(columns.date_of_service >= filters.date_of_service_from)
     if filters.date_of_service_to is not None:
-        query = query.where(columns.date_of_service <= filters.date_of_service_to)
-    return query.order_by(seq.desc()).limit(limit)
+        tests.append(columns.date_of_service <= filters.date_of_service_to)
+    if filters.decided_from is not None:
+        tests.append(columns.decided_at >= filters.decided_from)
+    if filters.decided_to is not None:
+        day = _DATE.fullmatch(filters.decided_to) is not None
+        last = f"{filters.decided_to}T23:59:59.999999Z" if day else filters.decided_to
+        tests.append(columns.decided_at <= last)
+    return tests
+
+
+def _payers(connection: Connection) -> list[str]:
+    # From one to the next, because "distinct" would walk the whole index.
+    first = select(func.min(_decision.c.payer).label("payer")).cte("payers", recursive=True)
+    following = select(func.min(_decision.c.payer)).where(_decision.c.payer > first.c.payer).scalar_subquery()
+    every = first.union_all(select(following).where(first.c.payer.is_not(None)))
+    return sorted(connection.scalars(select(every.c.payer).where(every.c.payer.is_not(None))))
 
 
 @contextmanager
@@ -883,9 +1002,7 @@ class _Verifier:
         with self._engine.connect() as connection:
             lowest, highest = connection.execute(bounds).one()
         if lowest is not None and lowest < 1:
-            breach = Breach(
-                lowest, None, "added", f"record {lowest} stands before the first place of the chain"
-            )
+            breach = Breach(lowest, None, "added", f"record {lowest} stands before the first place of the chain")
             return Verification(0, 0, GENESIS, breach)
         self._stored_end = highest or 0
         self._end = self._stored_end if last_seq is None else min(last_seq, self._stored_end)
@@ -993,9 +1110,7 @@ class _Verifier:
             if self._has_hash(record.prev_hash):
                 text = f"record {written} stands in the place of record {seq}"
                 return Breach(seq, record.decision_id, "reordered", text)
-            return Breach(
-                seq, None, "removed", f"record {seq} is missing; record {written} was put in its place"
-            )
+            return Breach(seq, None, "removed", f"record {seq} is missing; record {written} was put in its place")
         if self._hash_at(written - 1) == record.prev_hash:
             added = self._record_at(written)
             text = f"record {written} was added; the record that stood there is now record {seq}"
@@ -1058,9 +1173,7 @@ class _Verifier:
     def _missing(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE]
-            found = connection.scalars(
-                select(_decision.c.decision_id).where(_decision.c.decision_id.in_(part))
-            )
+            found = connection.scalars(select(_decision.c.decision_id).where(_decision.c.decision_id.in_(part)))
             yield from sorted(set(part) - set(found))
 
 
@@ -1132,9 +1245,7 @@ class Committer:
     def _take(self, tickets: list[_Ticket]) -> None:
         count = 0
         with self._guard:
-            while self._waiting and (
-                not tickets or count + len(self._waiting[0].group.items) <= self._max_records
-            ):
+            while self._waiting and (not tickets or count + len(self._waiting[0].group.items) <= self._max_records):
                 # In this order, so that an interrupt between the two leaves nobody waiting for ever.
                 tickets.append(self._waiting[0])
                 self._waiting.popleft()
