@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from byreport.chain import Verdict, truth
 from byreport.decision import argue
-from byreport.facts import Facts
+from byreport.facts import GIVEN, Facts, build
 from byreport.index import index
+from byreport.reference import Reference
 from byreport.residues import Residues
 from byreport.rule import All, Any_, Condition, Not, Rule, Test, tests
 from byreport.rulebook import PayerRules
@@ -88,7 +89,7 @@ class Answer:
 class Unknown:
     """An unknown fact that could change the decision: the question, the rules that wait for it, and what answers do.
 
-    `answers` is empty for facts with more values than can be tried.
+    `answers` is empty for facts with more values than can be tried, and without reference data.
     """
 
     fact: str
@@ -108,14 +109,20 @@ class Argument:
     unknown: tuple[Unknown, ...]
 
 
-def argument(decision: Mapping[str, Any], facts: Facts, payer: PayerRules, vocab: Vocabulary) -> Argument:
-    """The argument of a stored decision, from its facts and the payer's rules of its time."""
+def argument(
+    decision: Mapping[str, Any], facts: Facts, payer: PayerRules, vocab: Vocabulary, reference: Reference | None
+) -> Argument:
+    """The argument of a stored decision, from its facts and the payer's rules of its time.
+
+    An answer may bring other facts from reference data, or take them away; without the `reference` of the decision's
+    time no answers are tried.
+    """
     verdict = index(payer).verdict(facts.keys)
     return Argument(
         requirements=tuple(requirements(decision, vocab)),
         graph=graph(decision),
         near=tuple(near_misses(payer, facts, verdict)),
-        unknown=tuple(unknowns(decision, payer, facts, verdict, vocab)),
+        unknown=tuple(unknowns(decision, payer, facts, verdict, vocab, reference)),
     )
 
 
@@ -425,7 +432,12 @@ def condition_text(condition: Condition) -> str:
 
 
 def unknowns(
-    decision: Mapping[str, Any], payer: PayerRules, facts: Facts, verdict: Verdict, vocab: Vocabulary
+    decision: Mapping[str, Any],
+    payer: PayerRules,
+    facts: Facts,
+    verdict: Verdict,
+    vocab: Vocabulary,
+    reference: Reference | None,
 ) -> Iterator[Unknown]:
     """The decision's questions, each with the rules that wait for it and what each answer alone would change."""
     residues = Residues(payer, facts.keys, verdict)
@@ -441,7 +453,9 @@ def unknowns(
         fact = vocab.facts[question["fact"]]
         values = list(_values(fact))
         tried += len(values)
-        answers = _answers(decision, payer, facts, fact, values, vocab) if values and tried <= MAX_TRIED else ()
+        answers: Iterable[Answer] = ()
+        if reference is not None and tried <= MAX_TRIED:
+            answers = _answers(decision, payer, facts, fact, values, vocab, reference)
         yield Unknown(
             fact.name, question["ask"], tuple(question["would_decide"]), tuple(waiting[fact.name]), tuple(answers)
         )
@@ -463,24 +477,21 @@ def _answers(
     fact: Fact,
     values: Iterable[tuple[Any, str]],
     vocab: Vocabulary,
+    reference: Reference,
 ) -> Iterator[Answer]:
+    given = {name: value for name, value in facts.shown.items() if facts.origin[name] == GIVEN}
     grouped: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for value, name in values:
-        grouped[tuple(changes(decision, _decided_with(payer, facts, fact, value, vocab)))].append(name)
+        answered = build(payer.payer, {**given, fact.name: value}, reference, vocab)
+        grouped[tuple(changes(decision, _decided(payer, answered, vocab)))].append(name)
     for changed, names in grouped.items():
         yield Answer(tuple(names), changed)
 
 
-def _decided_with(payer: PayerRules, facts: Facts, fact: Fact, value: Any, vocab: Vocabulary) -> dict[str, Any]:
-    """The decision if one more fact were known."""
-    more = replace(
-        facts,
-        shown={**facts.shown, fact.name: value},
-        keys={**facts.keys, fact.name: fact.key(value)},
-        origin={**facts.origin, fact.name: "claim"},
-    )
-    fired = [payer.by_id[name] for name in index(payer).verdict(more.keys).fired()]
-    body: dict[str, Any] = json.loads(argue(payer, more, fired, vocab).render(more))
+def _decided(payer: PayerRules, facts: Facts, vocab: Vocabulary) -> dict[str, Any]:
+    """The decision on facts, by the naive evaluator."""
+    fired = [payer.by_id[name] for name in index(payer).verdict(facts.keys).fired()]
+    body: dict[str, Any] = json.loads(argue(payer, facts, fired, vocab).render(facts))
     return body
 
 

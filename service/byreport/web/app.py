@@ -13,7 +13,7 @@ from byreport.docket import Docket
 from byreport.live import Live
 from byreport.schema_files import claim_schema, decision_schema
 from byreport.web import api as api_
-from byreport.web import problems, schemas
+from byreport.web import pages, problems, schemas
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -50,6 +50,7 @@ def create_app(docket: Docket, live: Live | None = None) -> Flask:
     api = _Api(app)
     _components(api)
     api.register_blueprint(api_.blueprint(docket, live))
+    app.register_blueprint(pages.blueprint(docket))
     for kind in (Exception, HTTPException):
         app.register_error_handler(kind, problems.response)
     app.after_request(_secured)
