@@ -19,6 +19,7 @@ import click
 
 from byreport import __version__
 from byreport.cli_audit import audit
+from byreport.cli_batch import batch, explain_row
 
 if TYPE_CHECKING:
     from byreport.desk import Decided
@@ -329,18 +330,28 @@ def _progress(file: BinaryIO) -> Iterator[Callable[[], None]]:
 
 
 @main.command()
-@click.argument("decision_id")
+@click.argument("decision_id", metavar="DECISION_ID|LINE")
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as the log holds it.")
+@click.option(
+    "--batch",
+    "batch_output",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The output of `byreport batch`; its decision on LINE of the input is explained.",
+)
 @_settings
-def explain(settings: Settings, decision_id: str, as_json: bool) -> None:
+def explain(settings: Settings, decision_id: str, as_json: bool, batch_output: Path | None) -> None:
     """Explain a decision of the log: what to do, why, on which facts and which published sources.
 
     \b
     byreport explain 3f2c7b1e-6a37-4d7c-9d4e-0d2f6a6f1b55
     byreport explain --json 3f2c7b1e-6a37-4d7c-9d4e-0d2f6a6f1b55 | jq .fired
+    byreport explain --batch decisions.parquet 17
     """
     from byreport.render import decision_lines, facts_lines
 
+    if batch_output is not None:
+        explain_row(batch_output, decision_id, as_json)
+        return
     with _answering(), _opened(settings) as log:
         record = _stored(log, decision_id)
         if as_json:
@@ -823,6 +834,7 @@ def reference_import(files: tuple[Path, ...], into: Path) -> None:
 
 
 main.add_command(audit)
+main.add_command(batch)
 
 
 if __name__ == "__main__":
