@@ -413,7 +413,8 @@ def _options(rules: list[Rule]) -> dict[str, list[Any]] | None:
     size = 1
     for name in {fact for rule in rules for fact in rule.facts()}:
         fact = vocabulary().facts[name]
-        shown = [*POOLS[name], *_EXTRA.get(fact.type, [])]
+        others = [value for value in fact.values or () if value not in POOLS[name]]
+        shown = [*POOLS[name], *_EXTRA.get(fact.type, []), *others[:1]]
         scalars = list(
             dict.fromkeys(fact.scalar_key(fact.shown(value) if not fact.is_list else value) for value in shown)
         )
@@ -439,7 +440,6 @@ def _joined(*pieces: str) -> list[str]:
 _EXTRA: dict[str, list[Any]] = {
     "text": _joined("c", "a", "b!", "3490", "b"),
     "code": _joined("C", "A", "3490", "B"),
-    "choice": [],
     "integer": [-2, 5, 19, 10**9 - 1],
     "quantity": ["0", "0.4999", "0.5001", "0.9999", "1.0001", "2", "3.0001", "99"],
     "amount": ["0.9999", "1.0001", "0.5", "4999.9899", "4999.9901", "5000.0001", "4999.9999", "99999999999.9998"],
