@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from byreport.dnf import TooManyAlternatives, conjunctions
-from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Source, Test
+from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Source, Test
 from byreport.rulebook import PayerRules
 from byreport.strata import strata
 from byreport.vocabulary import Fact, vocabulary
@@ -123,7 +123,7 @@ def _condition(random: Random, depth: int, positive: bool = True) -> Condition:
     if roll < 0.65:
         return Not(_condition(random, depth + 1, not positive))
     items = tuple(_condition(random, depth + 1, positive) for _ in range(random.randrange(1, 4)))
-    return All(items) if roll < 0.85 else Any_(items)
+    return All(items) if roll < 0.85 else AnyOf(items)
 
 
 def _test(random: Random, positive: bool) -> Test:

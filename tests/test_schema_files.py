@@ -212,7 +212,7 @@ def _tests_of(fact: Fact) -> Iterator[Any]:
     for operator in ("at_least", "below", "before", "on_or_after", "matches", "about"):
         yield {operator: value}
     yield from ({"missing": True}, {"missing": False}, {"equals": None}, {"equals": []}, None, [], "", {"one_of": []})
-    yield from ("2020-13-45x", {"equals": "no such value!"}, yamlfile.Decimal_("1.5"), -1, False)
+    yield from ("2020-13-45x", {"equals": "no such value!"}, yamlfile.DecimalText("1.5"), -1, False)
 
 
 @pytest.mark.parametrize("name", vocabulary().facts)

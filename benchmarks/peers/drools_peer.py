@@ -17,6 +17,8 @@ from peers import workload
 
 TITLE = "Drools (executable model, in the JVM)"
 WARM_SECONDS = 8
+PIECES = 50
+"""Of the rules in one Java class."""
 
 
 class Missing(Exception):
@@ -113,33 +115,50 @@ def _index(test: tuple[str, str, Any]) -> str:
 
 
 def _rules(made: list[workload.Made]) -> str:
-    # One predicate object to each different test, so that Drools shares the nodes that test it.
+    # One predicate object to each different test, so that Drools shares the nodes that test it. The pieces are spread
+    # over classes: javac gives up on one with too many lambdas.
     known: dict[tuple[str, str, Any], str] = {}
     for rule in made:
         for test in rule.tests:
-            known.setdefault(test, f"P{len(known)}")
-    getters = [
-        f"    static final Function1<Claim, {_type(fact)}> G_{_name(fact)} = c -> c.{_name(fact)};"
-        for fact in workload.FACTS
-    ]
+            known.setdefault(test, f"A{len(known) // PIECES}.P{len(known)}")
     predicates = [
-        f"    static final Predicate1<Claim> {name} = c -> {_predicate(test)};" for test, name in known.items()
+        f"static final Predicate1<Claim> {name.split('.')[1]} = c -> {_predicate(test)};"
+        for test, name in known.items()
     ]
     bodies = [_rule(rule, known) for rule in made]
-    adds = [f"        model.addRule({rule.id}());" for rule in made]
+    adds = [f"        model.addRule(B{number // PIECES}.{rule.id}());" for number, rule in enumerate(made)]
+    getters = [
+        f"static final Function1<Claim, {_type(fact)}> G_{_name(fact)} = c -> c.{_name(fact)};"
+        for fact in workload.FACTS
+    ]
     return "\n".join(
         [
-            "import org.drools.model.*;", "import org.drools.model.functions.*;",
+            "import org.drools.model.*;",
+            "import org.drools.model.functions.*;",
             "import org.drools.model.impl.ModelImpl;",
-            "import static org.drools.model.DSL.*;", "import static org.drools.model.PatternDSL.*;",
+            "import static org.drools.model.DSL.*;",
+            "import static org.drools.model.PatternDSL.*;",
             "public class Rules {",
             "    static final Variable<Claim> C = declarationOf(Claim.class);",
             "    static final Function1<Claim.Concluded, String> WHAT = k -> k.what;",
-            *getters, *predicates, *bodies,
-            "    public static Model model() {", "        ModelImpl model = new ModelImpl();", *adds,
-            "        return model;", "    }", "}",
+            *getters,
+            *_classes("A", predicates),
+            *_classes("B", bodies),
+            "    public static Model model() {",
+            "        ModelImpl model = new ModelImpl();",
+            *adds,
+            "        return model;",
+            "    }",
+            "}",
         ]
-    )  # fmt: skip
+    )
+
+
+def _classes(name: str, pieces: list[str]) -> list[str]:
+    return [
+        f"static class {name}{start // PIECES} {{\n" + "\n".join(pieces[start : start + PIECES]) + "\n}"
+        for start in range(0, len(pieces), PIECES)
+    ]
 
 
 def _rule(rule: workload.Made, known: dict[tuple[str, str, Any], str]) -> str:

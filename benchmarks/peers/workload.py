@@ -17,7 +17,7 @@ from byreport import claim
 from byreport import facts as facts_
 from byreport.claim import ClaimError
 from byreport.reference import Reference
-from byreport.rule import All, Any_, Conclusion, Condition, Rule, Source
+from byreport.rule import All, AnyOf, Conclusion, Condition, Rule, Source
 from byreport.rule import Test as RuleTest
 from byreport.rulebook import PayerRules, Rulebook, UnknownPayer
 from byreport.strata import strata
@@ -182,7 +182,7 @@ def _test(test: tuple[str, str, Any]) -> Condition:
     fact, operator, constant = test
     shown = f"{fact} {operator} {constant}"
     if operator == "absent":
-        return Any_((RuleTest(fact, "unknown", None, shown), RuleTest(fact, "missing", None, shown)))
+        return AnyOf((RuleTest(fact, "unknown", None, shown), RuleTest(fact, "missing", None, shown)))
     if fact == DAY:
         text = str(constant)
         constant = f"{text[:4]}-{text[4:6]}-{text[6:]}"

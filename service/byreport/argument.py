@@ -18,7 +18,7 @@ from byreport.facts import GIVEN, Facts, build
 from byreport.index import index
 from byreport.reference import Reference
 from byreport.residues import Residues
-from byreport.rule import All, Any_, Condition, Not, Rule, Test, tests
+from byreport.rule import All, AnyOf, Condition, Not, Rule, Test, tests
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import Fact, Vocabulary
 
@@ -420,8 +420,8 @@ def condition_text(condition: Condition) -> str:
     if isinstance(condition, Not):
         return f"not ({condition_text(condition.item)})"
     if not condition.items:
-        return "never" if isinstance(condition, Any_) else "always"
-    word = " or " if isinstance(condition, Any_) else " and "
+        return "never" if isinstance(condition, AnyOf) else "always"
+    word = " or " if isinstance(condition, AnyOf) else " and "
     return word.join(
         condition_text(item) if isinstance(item, (Test, Not)) else f"({condition_text(item)})"
         for item in condition.items

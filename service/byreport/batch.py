@@ -8,6 +8,7 @@ far that got. Every row's decision equals that of its line decided alone.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -446,6 +447,8 @@ def _serve(
     """A worker process: portions in, results out, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What is kept grows to hundreds of thousands of objects without cycles; looking through them often is in vain.
+    gc.set_threshold(100_000, 50, 50)
     for other in inherited:
         # Held open here, the other workers would not see when the parent is gone.
         other.close()

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from byreport.decision import Decision
+from byreport.template import Template
 
 GROUPS = ("outcome", "prior_authorization", "denial", "payer")
 
@@ -25,21 +26,31 @@ class Tally:
         self.lines = {group: Counter[str](held.get("lines", {}).get(group, {})) for group in GROUPS}
         self.charges = {group: Counter[str](held.get("charges", {}).get(group, {})) for group in GROUPS}
 
-    def add_decision(self, decision: Decision, charge: str | None) -> None:
-        """Count a decided line with its charge in dollars."""
-        template = decision.template
-        cents = int(charge.replace(".", "")) if charge and charge[-3:-2] == "." else _cents(charge)
-        self.decided += 1
-        self.charge += cents
-        self.uncharged += not charge
-        self._add("outcome", template.outcome, cents)
-        self._add("prior_authorization", template.authorization, cents)
-        self._add("payer", decision.payer, cents)
-        for denial in dict.fromkeys(template.denials):
-            self._add("denial", denial, cents)
+    def add_decisions(self, decided: Iterable[tuple[Decision, str | None]]) -> None:
+        """Count decided lines, each with its charge in dollars."""
+        kinds: dict[tuple[str, int], list[int]] = {}
+        templates: dict[int, Template] = {}
+        for decision, charge in decided:
+            template = decision.template
+            templates[id(template)] = template
+            kind = kinds.setdefault((decision.payer, id(template)), [0, 0])
+            kind[0] += 1
+            if charge:
+                kind[1] += int(charge.replace(".", "")) if charge[-3:-2] == "." else _cents(charge)
+            else:
+                self.uncharged += 1
+        for (payer, identity), (lines, cents) in kinds.items():
+            template = templates[identity]
+            self.decided += lines
+            self.charge += cents
+            self._add("outcome", template.outcome, lines, cents)
+            self._add("prior_authorization", template.authorization, lines, cents)
+            self._add("payer", payer, lines, cents)
+            for denial in dict.fromkeys(template.denials):
+                self._add("denial", denial, lines, cents)
 
-    def _add(self, group: str, name: str, cents: int) -> None:
-        self.lines[group][name] += 1
+    def _add(self, group: str, name: str, lines: int, cents: int) -> None:
+        self.lines[group][name] += lines
         self.charges[group][name] += cents
 
     def add_reject(self, fields: Iterable[str]) -> None:
@@ -90,8 +101,8 @@ class Tally:
         }
 
 
-def _cents(charge: str | None) -> int:
-    return int((Decimal(charge) * 100).to_integral_value()) if charge else 0
+def _cents(charge: str) -> int:
+    return int((Decimal(charge) * 100).to_integral_value())
 
 
 def dollars(cents: int) -> str:

@@ -14,7 +14,7 @@ from byreport import facts as facts_
 from byreport.batch_input import Decoder, Portion, Read
 from byreport.batch_tally import Tally
 from byreport.claim import ClaimError
-from byreport.compact import Rows, facts_text
+from byreport.compact import Rows
 from byreport.desk import Decided, Desk
 from byreport.findings import RulebookError
 from byreport.linereader import LineReader
@@ -82,8 +82,7 @@ class Worker:
         ids = self._ids(decided, portion)
         tally = Tally()
         lines = [read.line for read, _ in decided]
-        for _, one in decided:
-            tally.add_decision(one.decision, one.facts.shown.get("line.charge"))
+        tally.add_decisions((one.decision, one.facts.shown.get("line.charge")) for _, one in decided)
         for read in rejects:
             tally.add_reject(read.problems)
         refused = [(read.line, reject_text(read).encode() + b"\n") for read in rejects]
@@ -96,7 +95,7 @@ class Worker:
         from byreport.batch_output import batch_bytes
 
         outcomes = [self.rows.outcome_text(*each) + "}\n" for each in numbered]
-        return batch_bytes(outcomes, [facts_text(one.facts) for _, one in decided])
+        return batch_bytes(outcomes, [self.rows.facts_text(one.facts) for _, one in decided])
 
     def decided(self, reads: Iterable[Read]) -> tuple[list[tuple[Read, Decided]], list[Read]]:
         """The lines decided, and those that can't be, in order. Lines of one payer are decided one after the other."""

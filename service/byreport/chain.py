@@ -13,7 +13,7 @@ from typing import Any
 
 from byreport.evaluate import holds
 from byreport.precedence import codes_named, resolve, resolved_facts
-from byreport.rule import Any_, Condition, Not, Rule, Test, asserts
+from byreport.rule import AnyOf, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import Key, vocabulary
 
@@ -78,7 +78,7 @@ def truth(condition: Condition, keys: Mapping[str, Key], concluded: Concluded) -
         inner = truth(condition.item, keys, concluded)
         return None if inner is None else not inner
     results = [truth(item, keys, concluded) for item in condition.items]
-    decisive = isinstance(condition, Any_)
+    decisive = isinstance(condition, AnyOf)
     if decisive in results:
         return decisive
     return None if None in results else not decisive

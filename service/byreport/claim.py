@@ -15,7 +15,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from byreport.findings import nearest
-from byreport.vocabulary import MAX_TEXT, Fact, ValueError_, Vocabulary, vocabulary
+from byreport.vocabulary import MAX_TEXT, Fact, UnfitValue, Vocabulary, vocabulary
 
 MAX_PROBLEMS = 100
 """Faults named of one line; looking for what was meant takes a while for each."""
@@ -50,7 +50,7 @@ class FactField(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         try:
             shown = self.fact.shown(value)
-        except ValueError_ as error:
+        except UnfitValue as error:
             near = f"; did you mean {error.nearest!r}?" if error.nearest else ""
             raise ValidationError(f"{error}; expected {error.expected}{near}") from None
         if self.fact.required and shown == "":
@@ -197,7 +197,7 @@ def _quick(data: Any) -> ClaimLine | None:
     try:
         _payer_path(payer)
         _walk(root, data, facts, True)
-    except (_UnusualError, ValidationError, ValueError_):
+    except (_UnusualError, ValidationError, UnfitValue):
         return None
     if any(not facts.get(name) for name in required):
         return None

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 ORIGINS = ("claim", "reference", "computed")
 REMEMBERED = 20_000
-"""Situations whose part of a row is remembered."""
+"""Situations, and values of facts, whose part of a row is remembered."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _MARKER = re.compile(r'"\\u0000(\d+)\\u0000"')
@@ -58,24 +58,6 @@ def outcome_part(body: Mapping[str, Any]) -> Row:
     }
 
 
-def facts_part(facts: Facts) -> Row:
-    """The facts of a decision by origin, and what else its explanation needs; left out where there is none."""
-    part: Row = {}
-    for name, value in facts.shown.items():
-        part.setdefault(facts.origin[name], {})[name] = value
-    # What `as_json` has besides; its names are the keys that aliases of the drug's name give.
-    names = facts.keys.get("drug.name")
-    if isinstance(names, frozenset) and names:
-        part["names"] = sorted(names)
-    if facts.disagreements:
-        part["disagreements"] = [[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements]
-    if facts.candidates:
-        part["candidates"] = list(facts.candidates)
-    if facts.drug_recognised:
-        part["drug_recognised"] = True
-    return part
-
-
 def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a row as the decision log stores them."""
     part = row["facts"]
@@ -97,6 +79,7 @@ class Rows:
 
     def __init__(self) -> None:
         self._short: dict[int, tuple[Template, Template]] = {}
+        self._members: dict[tuple[str, Any], str] = {}
 
     def short(self, whole: Template) -> Template:
         """The outcome part of a row, as a template."""
@@ -122,7 +105,32 @@ class Rows:
     def text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
         """The row as JSON."""
         head = self.outcome_text(line, decided, decision_id, decided_at)
-        return f'{head},"facts":{facts_text(decided.facts)}}}'
+        return f'{head},"facts":{self.facts_text(decided.facts)}}}'
+
+    def facts_text(self, facts: Facts) -> str:
+        """The facts of a decision by origin, and what else its explanation needs, as JSON; nothing that is empty."""
+        by_origin: dict[str, list[str]] = {}
+        for name, value in facts.shown.items():
+            # No fact has both true and 1 among its values, so that equal pairs are the same text.
+            member = self._members.get((name, value))
+            if member is None:
+                member = f"{_encode(name)}:{_encode(value)}"
+                if len(self._members) < REMEMBERED:
+                    self._members[name, value] = member
+            by_origin.setdefault(facts.origin[name], []).append(member)
+        parts = [f'"{origin}":{{{",".join(members)}}}' for origin, members in by_origin.items()]
+        names = facts.keys.get("drug.name")
+        if isinstance(names, frozenset) and names:
+            parts.append(f'"names":{_encode(sorted(names))}')
+        if facts.disagreements:
+            parts.append(
+                f'"disagreements":{_encode([[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements])}'
+            )
+        if facts.candidates:
+            parts.append(f'"candidates":{_encode(facts.candidates)}')
+        if facts.drug_recognised:
+            parts.append('"drug_recognised":true')
+        return f"{{{','.join(parts)}}}"
 
 
 def shortened(whole: Template) -> Template:
@@ -134,11 +142,6 @@ def shortened(whole: Template) -> Template:
     part = _encode(outcome_part(json.loads("".join(pieces))))
     texts = _MARKER.split(part)
     return replace(whole, texts=tuple(texts[::2]), fills=tuple(whole.fills[int(number)] for number in texts[1::2]))
-
-
-def facts_text(facts: Facts) -> str:
-    """The facts of a row as JSON."""
-    return _encode(facts_part(facts))
 
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
@@ -166,4 +169,4 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     return decision.as_dict(row["decision_id"], row["decided_at"])
 
 
-__all__ = ["Row", "RowError", "Rows", "facts_of", "facts_part", "facts_text", "open_row", "outcome_part", "shortened"]
+__all__ = ["Row", "RowError", "Rows", "facts_of", "open_row", "outcome_part", "shortened"]

@@ -24,7 +24,7 @@ from byreport.index import index
 from byreport.lens import old_from, priced_by
 from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
 from byreport.questions import MATTERS, WEIGHT, Question, questions
-from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Source, Test, tests
+from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Source, Test, tests
 from byreport.rulebook import PayerRules
 from byreport.template import Holes, Template, dumps, template
 from byreport.vocabulary import Vocabulary, vocabulary
@@ -572,11 +572,11 @@ _CAUTION_ORDER = ["conflict", "no_policy_on_file", "policy", "old_source", "seco
 def _without_unknown(condition: Condition) -> Condition:
     """The condition with each `unknown` test taken as not holding."""
     if isinstance(condition, Test):
-        return Any_(()) if condition.operator == "unknown" else condition
+        return AnyOf(()) if condition.operator == "unknown" else condition
     if isinstance(condition, Not):
         return Not(_without_unknown(condition.item))
     items = tuple(_without_unknown(item) for item in condition.items)
-    return Any_(items) if isinstance(condition, Any_) else All(items)
+    return AnyOf(items) if isinstance(condition, AnyOf) else All(items)
 
 
 def _caution(kind: str, text: str, rules: list[str]) -> Part:

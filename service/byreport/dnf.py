@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from byreport.rule import Any_, Condition, Not, Test
+from byreport.rule import AnyOf, Condition, Not, Test
 
 MAX_ALTERNATIVES = 512
 """Conjunctions of one rule; more is refused when the rule is loaded."""
@@ -27,7 +27,7 @@ def conjunctions(condition: Condition, wanted: bool = True) -> list[frozenset[Li
     if isinstance(condition, Not):
         return conjunctions(condition.item, not wanted)
     parts = [conjunctions(item, wanted) for item in condition.items]
-    if isinstance(condition, Any_) == wanted:
+    if isinstance(condition, AnyOf) == wanted:
         return _bounded(dict.fromkeys(each for part in parts for each in part))
     product: list[frozenset[Literal]] = [frozenset()]
     for part in parts:

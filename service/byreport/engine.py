@@ -32,7 +32,7 @@ from byreport.dnf import Literal, conjunctions
 from byreport.evaluate import holds
 from byreport.facts import of_payer
 from byreport.precedence import resolve, resolved_facts
-from byreport.rule import All, Any_, Condition, Not, Rule, Test, asserts
+from byreport.rule import All, AnyOf, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
 from byreport.strata import RESOLVED
 from byreport.vocabulary import Key, Vocabulary, vocabulary
@@ -321,9 +321,9 @@ def _expanded(condition: Condition, vocab: Vocabulary) -> Condition:
     """`one_of` on a concluded fact as alternatives, so that each tests one concluded value."""
     if isinstance(condition, Test):
         if condition.operator == "one_of" and vocab.facts[condition.fact].origin == "concluded":
-            return Any_(tuple(Test(condition.fact, "equals", value, condition.shown) for value in condition.value))
+            return AnyOf(tuple(Test(condition.fact, "equals", value, condition.shown) for value in condition.value))
         return condition
     if isinstance(condition, Not):
         return Not(_expanded(condition.item, vocab))
     items = tuple(_expanded(item, vocab) for item in condition.items)
-    return Any_(items) if isinstance(condition, Any_) else All(items)
+    return AnyOf(items) if isinstance(condition, AnyOf) else All(items)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from byreport.rule import All, Any_, Condition, Not, Test
+from byreport.rule import All, AnyOf, Condition, Not, Test
 from byreport.vocabulary import Key
 
 UNDECIDED: Any = None
@@ -25,7 +25,7 @@ def truth(condition: Condition, keys: Mapping[str, Key]) -> bool | None:
         inner = truth(condition.item, keys)
         return None if inner is None else not inner
     values = [truth(item, keys) for item in condition.items]
-    decisive = isinstance(condition, Any_)
+    decisive = isinstance(condition, AnyOf)
     if decisive in values:
         return decisive
     return None if None in values else not decisive
@@ -79,4 +79,4 @@ def pattern(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE)
 
 
-__all__ = ["All", "Any_", "Not", "Test", "holds", "truth"]
+__all__ = ["All", "AnyOf", "Not", "Test", "holds", "truth"]

@@ -15,7 +15,7 @@ from typing import Any
 from byreport import claim, strictjson
 from byreport.claim import MAX_PAYER, ClaimError, ClaimLine
 from byreport.findings import nearest
-from byreport.vocabulary import EMPTY, Fact, ValueError_, Vocabulary, vocabulary
+from byreport.vocabulary import EMPTY, Fact, UnfitValue, Vocabulary, vocabulary
 
 REMEMBERED = 8_192
 """Values remembered per fact."""
@@ -190,7 +190,7 @@ class _Column:
     def _shown(self, value: Any) -> Any:
         try:
             return self.fact.shown(value)
-        except ValueError_:
+        except UnfitValue:
             return None
 
 

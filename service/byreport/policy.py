@@ -155,7 +155,7 @@ def merged(first: Policy, second: Policy) -> Policy:
     return replace(first, documents={**first.documents, **second.documents}, gaps=first.gaps + second.gaps)
 
 
-def _document(file: yamlfile.Document, path: yamlfile.Path_, entry: Any, seen: set[str]) -> Document | None:
+def _document(file: yamlfile.Document, path: yamlfile.ValuePath, entry: Any, seen: set[str]) -> Document | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         file.add(path, "policy", "a document has an id, a title, a publisher, a kind and an authority")
         return None
@@ -188,7 +188,7 @@ def _document(file: yamlfile.Document, path: yamlfile.Path_, entry: Any, seen: s
     )
 
 
-def _statement(file: yamlfile.Document, path: yamlfile.Path_, entry: Any) -> Statement | None:
+def _statement(file: yamlfile.Document, path: yamlfile.ValuePath, entry: Any) -> Statement | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         file.add(path, "policy", "a statement has an id, a topic, the statement and a confidence")
         return None
@@ -208,7 +208,7 @@ def _statement(file: yamlfile.Document, path: yamlfile.Path_, entry: Any) -> Sta
     )
 
 
-def _no_rule(file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _no_rule(file: yamlfile.Document, path: yamlfile.ValuePath, entry: Mapping[str, Any]) -> tuple[str, str] | None:
     value = entry.get("no_rule")
     if value is None:
         return None
@@ -223,7 +223,7 @@ def _no_rule(file: yamlfile.Document, path: yamlfile.Path_, entry: Mapping[str, 
     return value["why"], str(value.get("note") or NO_RULE[value["why"]])
 
 
-def _list(file: yamlfile.Document, path: yamlfile.Path_, value: Any) -> list[Any]:
+def _list(file: yamlfile.Document, path: yamlfile.ValuePath, value: Any) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
@@ -234,7 +234,7 @@ def _list(file: yamlfile.Document, path: yamlfile.Path_, value: Any) -> list[Any
 
 def _keys(
     file: yamlfile.Document,
-    path: yamlfile.Path_,
+    path: yamlfile.ValuePath,
     entry: Mapping[str, Any],
     allowed: set[str],
     required: tuple[str, ...],
@@ -249,7 +249,7 @@ def _keys(
 
 def _one_of(
     file: yamlfile.Document,
-    path: yamlfile.Path_,
+    path: yamlfile.ValuePath,
     entry: Mapping[str, Any],
     key: str,
     allowed: tuple[str, ...],

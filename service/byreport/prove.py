@@ -34,7 +34,7 @@ from byreport.desk import Desk
 from byreport.findings import Finding
 from byreport.precedence import part_of, value_of
 from byreport.reference import Reference
-from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Test, tests
+from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, tests
 from byreport.rulebook import PROGRAM_ROOTS, PayerRules, Rulebook
 from byreport.situations import Situations
 from byreport.solving import Deny, Firing, Formula, In, Situation, Solver, overrides
@@ -207,7 +207,7 @@ def _worded(condition: Condition) -> str:
         return condition.shown
     if isinstance(condition, Not):
         return f"not ({_worded(condition.item)})"
-    word = " or " if isinstance(condition, Any_) else " and "
+    word = " or " if isinstance(condition, AnyOf) else " and "
     return "(" + word.join(_worded(item) for item in condition.items) + ")"
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from byreport.payers import DocumentLine, Payer
-from byreport.rule import All, Any_, Condition, Not, Rule, Test
+from byreport.rule import All, AnyOf, Condition, Not, Rule, Test
 from byreport.vocabulary import Vocabulary, vocabulary
 
 WIDTH = 100
@@ -425,7 +425,7 @@ def _condition(condition: Condition, indent: str) -> list[Line]:
         return [Line(indent + "not"), *_condition(condition.item, indent + "  ")]
     if isinstance(condition, All) and not condition.items:
         return [Line(indent + "always")]
-    word = "any of" if isinstance(condition, Any_) else "all of"
+    word = "any of" if isinstance(condition, AnyOf) else "all of"
     lines = [line for item in condition.items for line in _condition(item, indent + "  ")]
     return [Line(indent + word), *lines]
 

@@ -15,13 +15,13 @@ from typing import Any
 from byreport.chain import Verdict, concluded_facts
 from byreport.evaluate import holds
 from byreport.precedence import codes_named, says_something
-from byreport.rule import All, Any_, Conclusion, Condition, Not, Rule, Test, asserts, tests
+from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, asserts, tests
 from byreport.rulebook import PayerRules
 from byreport.strata import RESOLVED
 from byreport.vocabulary import Key
 
 TRUE: Condition = All(())
-FALSE: Condition = Any_(())
+FALSE: Condition = AnyOf(())
 _RESOLVED = frozenset(fact for facts in RESOLVED.values() for fact in facts)
 
 
@@ -136,7 +136,7 @@ class Residues:
             inner = self._residue(condition.item)
             return FALSE if inner == TRUE else TRUE if inner == FALSE else Not(inner)
         items = [self._residue(item) for item in condition.items]
-        return either(items) if isinstance(condition, Any_) else both(items)
+        return either(items) if isinstance(condition, AnyOf) else both(items)
 
     def _test(self, test: Test) -> Condition:
         if test.fact not in concluded_facts():
@@ -190,4 +190,4 @@ def either(items: Iterable[Condition]) -> Condition:
     kept = tuple(item for item in items if item != FALSE)
     if TRUE in kept:
         return TRUE
-    return kept[0] if len(kept) == 1 else Any_(kept)
+    return kept[0] if len(kept) == 1 else AnyOf(kept)

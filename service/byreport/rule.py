@@ -52,7 +52,7 @@ class All:
 
 
 @dataclass(frozen=True)
-class Any_:
+class AnyOf:
     """At least one of `items` holds; the empty disjunction is false."""
 
     items: tuple[Condition, ...]
@@ -65,7 +65,7 @@ class Not:
     item: Condition
 
 
-Condition = Union[Test, All, Any_, Not]  # noqa: UP007 - a runtime alias that Python 3.10 accepts before the classes
+Condition = Union[Test, All, AnyOf, Not]  # noqa: UP007 - a runtime alias that Python 3.10 accepts before the classes
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from byreport.rule import Any_, Conclusion, Condition, Example, Not, Rule, Test
+from byreport.rule import AnyOf, Conclusion, Condition, Example, Not, Rule, Test
 
 
 def rule_or_table(rules: Sequence[Rule], wanted: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def condition_data(condition: Condition) -> dict[str, Any]:
         return {"fact": condition.fact, "operator": condition.operator, "test": condition.shown}
     if isinstance(condition, Not):
         return {"not": condition_data(condition.item)}
-    word = "any" if isinstance(condition, Any_) else "all"
+    word = "any" if isinstance(condition, AnyOf) else "all"
     return {word: [condition_data(item) for item in condition.items]}
 
 

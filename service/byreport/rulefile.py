@@ -11,9 +11,9 @@ from typing import Any
 from byreport import yamlfile
 from byreport.dnf import MAX_ALTERNATIVES, TooManyAlternatives, conjunctions
 from byreport.findings import nearest
-from byreport.rule import OPERATORS, All, Any_, Conclusion, Condition, Example, Not, Rule, Source, Test
+from byreport.rule import OPERATORS, All, AnyOf, Conclusion, Condition, Example, Not, Rule, Source, Test
 from byreport.verbs import VerbError, conclusions
-from byreport.vocabulary import ORDERED, Fact, ValueError_, Vocabulary, fold
+from byreport.vocabulary import ORDERED, Fact, UnfitValue, Vocabulary, fold
 
 SourceLookup = Callable[[str, str, str | None], Source | None]
 """(document, statement, payer or None for the ruleset's own) to the source, None when it dangles."""
@@ -61,7 +61,7 @@ def build(file: yamlfile.Document, vocabulary: Vocabulary, sources: SourceLookup
 
 
 def _unknown_keys(
-    file: yamlfile.Document, path: yamlfile.Path_, data: Mapping[str, Any], allowed: tuple[str, ...]
+    file: yamlfile.Document, path: yamlfile.ValuePath, data: Mapping[str, Any], allowed: tuple[str, ...]
 ) -> None:
     for key in data:
         if key not in allowed:
@@ -85,7 +85,7 @@ class _Reader:
         self.sources = sources
         self.ruleset = ruleset
 
-    def rules(self, path: yamlfile.Path_, entry: Any) -> Iterator[Rule]:
+    def rules(self, path: yamlfile.ValuePath, entry: Any) -> Iterator[Rule]:
         if not isinstance(entry, dict):
             self.file.add(path, "rule", "a rule is a mapping", expected=", ".join(_RULE_KEYS))
             return
@@ -111,7 +111,7 @@ class _Reader:
             return
         yield from self.table(path, entry)
 
-    def table(self, path: yamlfile.Path_, entry: Mapping[str, Any]) -> Iterator[Rule]:
+    def table(self, path: yamlfile.ValuePath, entry: Mapping[str, Any]) -> Iterator[Rule]:
         rows = entry["rows"]
         if not isinstance(rows, list) or not rows:
             self.file.add((*path, "rows"), "table", "`rows` has to be a list with at least one row")
@@ -161,10 +161,10 @@ class _Reader:
 
     def rule(
         self,
-        path: yamlfile.Path_,
+        path: yamlfile.ValuePath,
         entry: Mapping[str, Any],
         row: Mapping[str, Any],
-        named: tuple[str, yamlfile.Path_] | None,
+        named: tuple[str, yamlfile.ValuePath] | None,
     ) -> Rule | None:
         before = len(self.file.findings)
         place = named[1] if named else path
@@ -207,7 +207,7 @@ class _Reader:
             line=self.file.place(place)[0],
         )
 
-    def effective(self, path: yamlfile.Path_, value: Any) -> tuple[str | None, str | None]:
+    def effective(self, path: yamlfile.ValuePath, value: Any) -> tuple[str | None, str | None]:
         if value is None:
             return None, None
         if not isinstance(value, dict) or set(value) - {"from", "to"}:
@@ -244,7 +244,7 @@ class _Reader:
     # --- conditions ------------------------------------------------------------------------------------------
 
     def condition(
-        self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_, depth: int = 0
+        self, path: yamlfile.ValuePath, value: Any, row: Mapping[str, Any], place: yamlfile.ValuePath, depth: int = 0
     ) -> Condition | None:
         if depth > MAX_NESTING:
             self.file.add(path, "condition", f"nested deeper than {MAX_NESTING} levels")
@@ -273,7 +273,7 @@ class _Reader:
         kept = tuple(item for item in items if item is not None)
         return kept[0] if len(kept) == 1 else All(kept)
 
-    def fit_for_engine(self, path: yamlfile.Path_, condition: Condition) -> None:
+    def fit_for_engine(self, path: yamlfile.ValuePath, condition: Condition) -> None:
         try:
             literals = {literal for conjunction in conjunctions(condition) for literal in conjunction}
         except TooManyAlternatives:
@@ -297,10 +297,10 @@ class _Reader:
     def group(
         self,
         word: str,
-        path: yamlfile.Path_,
+        path: yamlfile.ValuePath,
         value: Any,
         row: Mapping[str, Any],
-        place: yamlfile.Path_,
+        place: yamlfile.ValuePath,
         depth: int,
     ) -> Condition | None:
         if not isinstance(value, list) or not value:
@@ -323,10 +323,10 @@ class _Reader:
                     expected="a test, or the alternative taken out",
                 )
         kept = tuple(item for item in items if item is not None)
-        return Any_(kept) if word == "any" else All(kept)
+        return AnyOf(kept) if word == "any" else All(kept)
 
     def tests(
-        self, path: yamlfile.Path_, name: str, value: Any, row: Mapping[str, Any], place: yamlfile.Path_
+        self, path: yamlfile.ValuePath, name: str, value: Any, row: Mapping[str, Any], place: yamlfile.ValuePath
     ) -> Iterator[Test]:
         fact = self.vocabulary.facts.get(name)
         if fact is None:
@@ -349,12 +349,12 @@ class _Reader:
 
     def test(
         self,
-        path: yamlfile.Path_,
+        path: yamlfile.ValuePath,
         fact: Fact,
         operator: str,
         constant: Any,
         row: Mapping[str, Any],
-        place: yamlfile.Path_,
+        place: yamlfile.ValuePath,
     ) -> Test | None:
         if operator not in OPERATORS:
             close = nearest(operator, OPERATORS)
@@ -388,7 +388,7 @@ class _Reader:
                 return None
             return Test(fact.name, operator, None, f"{fact.name} {operator}")
         # A bare value has no operator of its own in the file: its place is then that of the fact's value.
-        where: yamlfile.Path_ = (*path, operator)
+        where: yamlfile.ValuePath = (*path, operator)
         if isinstance(constant, str) and (column := _COLUMN.fullmatch(constant)):
             if column[1] not in row:
                 self.file.add((*path, operator), "table", f"there is no column {column[1]!r}", found=constant)
@@ -400,7 +400,7 @@ class _Reader:
                 operator = "one_of"
         return self.valued(where, fact, operator, constant)
 
-    def valued(self, path: yamlfile.Path_, fact: Fact, operator: str, constant: Any) -> Test | None:
+    def valued(self, path: yamlfile.ValuePath, fact: Fact, operator: str, constant: Any) -> Test | None:
         if operator in ("at_least", "below", "before", "on_or_after") and (
             fact.type not in ORDERED or (fact.type == "date") != (operator in ("before", "on_or_after"))
         ):
@@ -437,7 +437,7 @@ class _Reader:
         for item in constant if many else [constant]:
             try:
                 keys.append(fact.constant(item))
-            except ValueError_ as error:
+            except UnfitValue as error:
                 self.file.add(
                     path,
                     "type",
@@ -460,7 +460,7 @@ class _Reader:
         verb = "has" if fact.is_list else words[operator]
         return Test(fact.name, operator, keys[0], f"{fact.name} {verb} {_text(constant)}")
 
-    def matches(self, path: yamlfile.Path_, fact: Fact, constant: Any) -> Test | None:
+    def matches(self, path: yamlfile.ValuePath, fact: Fact, constant: Any) -> Test | None:
         if fact.type not in ("text", "code", "ndc") or not isinstance(constant, str):
             self.file.add(
                 path,
@@ -488,7 +488,7 @@ class _Reader:
     # --- conclusions, sources, examples ------------------------------------------------------------------------
 
     def then(
-        self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any], place: yamlfile.Path_
+        self, path: yamlfile.ValuePath, value: Any, row: Mapping[str, Any], place: yamlfile.ValuePath
     ) -> Iterator[Conclusion]:
         if not isinstance(value, list):
             if value is not None:
@@ -523,7 +523,7 @@ class _Reader:
                     nearest=error.nearest,
                 )
 
-    def cited(self, path: yamlfile.Path_, value: Any) -> tuple[Source, ...]:
+    def cited(self, path: yamlfile.ValuePath, value: Any) -> tuple[Source, ...]:
         result = []
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             place = (*path, index) if isinstance(value, list) else path
@@ -555,7 +555,7 @@ class _Reader:
             result.append(source)
         return tuple(result)
 
-    def overrides(self, path: yamlfile.Path_, value: Any) -> tuple[str, ...]:
+    def overrides(self, path: yamlfile.ValuePath, value: Any) -> tuple[str, ...]:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -563,7 +563,7 @@ class _Reader:
             return ()
         return tuple(value)
 
-    def examples(self, path: yamlfile.Path_, value: Any, row: Mapping[str, Any]) -> tuple[Example, ...]:
+    def examples(self, path: yamlfile.ValuePath, value: Any, row: Mapping[str, Any]) -> tuple[Example, ...]:
         result = []
         for index, entry in enumerate(value if isinstance(value, list) else []):
             place = (*path, index)
@@ -594,7 +594,7 @@ class _Reader:
                     continue
                 try:
                     given[name] = fact.shown([] if shown is None and fact.is_list else "" if shown is None else shown)
-                except ValueError_ as error:
+                except UnfitValue as error:
                     self.file.add(
                         (*place, "given", name),
                         "type",

@@ -12,7 +12,7 @@ from typing import Any
 
 from byreport.findings import nearest
 from byreport.rule import Conclusion
-from byreport.vocabulary import Fact, ValueError_, Vocabulary
+from byreport.vocabulary import Fact, UnfitValue, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _conclude(value: Any, vocabulary: Vocabulary) -> Iterator[Conclusion]:
             raise VerbError(f"{name} is a {fact.origin} fact; rules conclude only concluded facts", name)
         try:
             key = fact.constant(entry)
-        except ValueError_ as error:
+        except UnfitValue as error:
             raise VerbError(str(error), name, error.expected, error.nearest) from None
         if key is False:
             raise VerbError(f"a rule concludes that {name} is true, never that it is false", name, "true")
@@ -229,7 +229,7 @@ def _setting(key: str, setting: Setting, value: Any, vocabulary: Vocabulary) -> 
     if kind == "code":
         try:
             return Fact("code", "code", "", "claim", "").shown(value)
-        except ValueError_ as error:
+        except UnfitValue as error:
             raise VerbError(f"{value!r} is no code", key, error.expected) from None
     return _number(key, kind, value)
 
@@ -264,5 +264,5 @@ def _check_whole(verb: str, settings: Mapping[str, Any], vocabulary: Vocabulary)
         for value in settings["one_of"]:
             try:
                 fact.constant(value)
-            except ValueError_ as error:
+            except UnfitValue as error:
                 raise VerbError(str(error), "one_of", error.expected, error.nearest) from None

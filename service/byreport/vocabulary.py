@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"[0-9]{1,11}(\.[0-9]{1,4})?|\.[0-9]{1,4}")
 _SPACES = re.compile(r"\s+")
 
 
-class ValueError_(ValueError):
+class UnfitValue(ValueError):
     """A value that does not fit its fact; `expected` says what would, `nearest` the likeliest right value."""
 
     def __init__(self, message: str, expected: str, nearest: str | None = None) -> None:
@@ -86,16 +86,16 @@ class Fact:
     def shown(self, value: Any) -> Any:
         """`value` as it is shown and stored: a scalar, or a tuple for a list fact.
 
-        Raises ValueError_ when it does not fit the fact's type.
+        Raises UnfitValue when it does not fit the fact's type.
         """
         if not self.is_list:
             return self._scalar(value)
         if isinstance(value, (str, int)):
             value = [value]
         if not isinstance(value, (list, tuple)):
-            raise ValueError_(f"{self.name} is a list", "a list of " + self.expected())
+            raise UnfitValue(f"{self.name} is a list", "a list of " + self.expected())
         if len(value) > MAX_LIST:
-            raise ValueError_(f"{self.name} holds more than {MAX_LIST} values", f"at most {MAX_LIST} values")
+            raise UnfitValue(f"{self.name} holds more than {MAX_LIST} values", f"at most {MAX_LIST} values")
         items = (self._scalar(item) for item in value)
         return tuple(dict.fromkeys(item for item in items if item != EMPTY))
 
@@ -124,10 +124,10 @@ class Fact:
         return result
 
     def constant(self, value: Any) -> Scalar:
-        """The key of a constant in a rule. Raises ValueError_ when it does not fit, or is empty."""
+        """The key of a constant in a rule. Raises UnfitValue when it does not fit, or is empty."""
         scalar = self._scalar(value)
         if scalar == EMPTY and isinstance(scalar, str):
-            raise ValueError_("an empty value", f"{self.expected()}, or the test `missing`")
+            raise UnfitValue("an empty value", f"{self.expected()}, or the test `missing`")
         return self.scalar_key(scalar)
 
     def expected(self) -> str:
@@ -148,18 +148,16 @@ class Fact:
 
     def _scalar(self, value: Any) -> Scalar:
         if value is None or isinstance(value, (list, dict, tuple)):
-            raise ValueError_(f"{_clipped(value)} is no value of {self.name}", self.expected())
+            raise UnfitValue(f"{_clipped(value)} is no value of {self.name}", self.expected())
         if isinstance(value, str) and value.strip() == "" and self.type != "boolean":
             return EMPTY
         parse = getattr(self, f"_{self.type}")
         result: Scalar = parse(value)
         return result
 
-    def _refuse(self, value: Any, names: Iterable[str] = ()) -> ValueError_:
+    def _refuse(self, value: Any, names: Iterable[str] = ()) -> UnfitValue:
         close = nearest(str(value), names)
-        return ValueError_(
-            f"{_clipped(value)} is no value of {self.name}", self.expected(), close[0] if close else None
-        )
+        return UnfitValue(f"{_clipped(value)} is no value of {self.name}", self.expected(), close[0] if close else None)
 
     def _text(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
@@ -183,7 +181,7 @@ class Fact:
         try:
             return normalise(value)
         except NdcError as error:
-            raise ValueError_(str(error), self.expected()) from None
+            raise UnfitValue(str(error), self.expected()) from None
 
     def _choice(self, value: Any) -> str:
         assert self.values is not None

@@ -37,7 +37,7 @@ _SURPRISES = (
     (re.compile(r"[-+]?[0-9][0-9_.]*[eE][-+]?[0-9]+"), "a number with an exponent"),
 )
 
-Path_ = tuple[Hashable, ...]
+ValuePath = tuple[Hashable, ...]
 
 
 @dataclass
@@ -46,18 +46,18 @@ class Document:
 
     file: str
     data: Any = None
-    marks: dict[Path_, tuple[int, int]] = field(default_factory=dict)
+    marks: dict[ValuePath, tuple[int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unread: set[tuple[int, int]] = field(default_factory=set)
 
-    def place(self, path: Path_) -> tuple[int, int]:
+    def place(self, path: ValuePath) -> tuple[int, int]:
         """Line and column of the value at `path`, or of the nearest value around it."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.marks:
                 return self.marks[path[:end]]
         return (0, 0)
 
-    def add(self, path: Path_, kind: str, message: str, **details: Any) -> None:
+    def add(self, path: ValuePath, kind: str, message: str, **details: Any) -> None:
         """Record a finding at the value that `path` leads to."""
         line, column = self.place(path)
         if (line, column) not in self.unread:
@@ -135,7 +135,7 @@ class _Builder:
                 )
                 return
 
-    def build(self, node: yaml.Node, path: Path_) -> Any:
+    def build(self, node: yaml.Node, path: ValuePath) -> Any:
         if len(path) > MAX_DEPTH:
             self.document.add(path, "too-deep", f"nested deeper than {MAX_DEPTH} levels")
             return None
@@ -152,7 +152,7 @@ class _Builder:
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
         return self.scalar(node, path)
 
-    def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+    def mapping(self, node: yaml.MappingNode, path: ValuePath) -> dict[str, Any]:
         result: dict[str, Any] = {}
         if id(node) in self.seen:
             return result
@@ -181,7 +181,7 @@ class _Builder:
     def finding(self, mark: tuple[int, int], kind: str, message: str, **details: Any) -> None:
         self.document.findings.append(Finding(self.document.file, *mark, kind, message, **details))
 
-    def scalar(self, node: yaml.Node, path: Path_) -> Any:
+    def scalar(self, node: yaml.Node, path: ValuePath) -> Any:
         value: str = node.value
         if getattr(node, "style", None) in _QUOTED:
             return value
@@ -201,7 +201,7 @@ class _Builder:
         if _INTEGER.fullmatch(value):
             return int(value)
         if _DECIMAL.fullmatch(value):
-            return Decimal_(value)
+            return DecimalText(value)
         for pattern, meaning in _SURPRISES:
             if pattern.fullmatch(value):
                 self.document.add(
@@ -216,7 +216,7 @@ class _Builder:
             return self.date(value, path)
         return value
 
-    def date(self, value: str, path: Path_) -> str | None:
+    def date(self, value: str, path: ValuePath) -> str | None:
         try:
             return datetime.date.fromisoformat(value).isoformat()
         except ValueError as error:
@@ -230,7 +230,7 @@ class _Builder:
             return None
 
 
-class Decimal_(str):
+class DecimalText(str):
     """A decimal number as written; kept as text so that no binary rounding creeps in."""
 
 

@@ -30,7 +30,7 @@ from byreport.docket import Docket
 from byreport.facts import Facts
 from byreport.findings import RulebookError, nearest
 from byreport.log import Filters, LogError, Record
-from byreport.rule import All, Any_, Condition, Not, Rule, Source, Test, tests
+from byreport.rule import All, AnyOf, Condition, Not, Rule, Source, Test, tests
 from byreport.rulebook import Rulebook, UnknownPayer
 from byreport.ruledata import conclusion_data
 from byreport.web import drawing, forms, overview, problems, trial
@@ -568,12 +568,12 @@ def condition_lines(condition: Condition, depth: int = 0) -> Iterator[_Line]:
         yield _Line(depth, "not")
         yield from condition_lines(condition.item, depth + 1)
     elif not condition.items:
-        yield _Line(depth, "never" if isinstance(condition, Any_) else "always")
+        yield _Line(depth, "never" if isinstance(condition, AnyOf) else "always")
     elif isinstance(condition, All) and depth == 0:
         for item in condition.items:
             yield from condition_lines(item, depth)
     else:
-        yield _Line(depth, "any of" if isinstance(condition, Any_) else "all of")
+        yield _Line(depth, "any of" if isinstance(condition, AnyOf) else "all of")
         for item in condition.items:
             yield from condition_lines(item, depth + 1)
 
