@@ -26,7 +26,7 @@ from byreport.docket import Docket
 from byreport.log import Filters, Log, NewRecord, now
 from byreport.reference import Reference
 from byreport.rulebook import Rulebook
-from byreport.web import drawing, overview, pages, trial
+from byreport.web import drawing, overview, pages, policy_pages, trial
 from byreport.web.app import create_app
 
 HERE = {"Sec-Fetch-Site": "same-origin"}
@@ -556,6 +556,10 @@ SEARCHED = {
         ("rule=searched.rule", True),
         ("rule=searched.rule&pa_status=required", False),
         ("date_of_service_from=1999-01-02&date_of_service_to=1999-01-02", True),
+        ("payer=private&drug_name=searched drug", True),
+        ("payer=medicaid&drug_name=searched drug", False),
+        ("drug_name=searched drug&decided_from=2020-01-01", True),
+        ("drug_name=searched drug&decided_to=2020-01-01", False),
         ("date_of_service_from=1999-01-03&date_of_service_to=1999-12-31", False),
     ],
 )
@@ -651,7 +655,7 @@ def test_versions_of_a_rule_are_listed_by_date(client: FlaskClient) -> None:
 
 def test_a_rule_shows_its_text_as_the_file_has_it(client: FlaskClient, rulebook: Rulebook) -> None:
     rule = rulebook.rule("common.code.specific")[0]
-    text = pages.source_text(rulebook, rule)
+    text = policy_pages.source_text(rulebook, rule)
     assert text.startswith("- id: common.code.specific")
     assert "fires: false" in text
     assert "common.code.specific-instead-of-lapsed" not in text
