@@ -11,6 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from driving import FLAGS, SEED, WIDTHS, chromium, screens_directory
 from playwright.sync_api import Page, sync_playwright
 from werkzeug.serving import make_server
 
@@ -20,7 +21,6 @@ from byreport.log import Log
 from byreport.reference import Reference
 from byreport.rulebook import Rulebook
 from byreport.web.app import create_app
-from conftest import FLAGS, SEED, WIDTHS, chromium, screens_directory
 
 DRUGS = ("eptinezumab-jjmr", "elivaldogene autotemcel", "insulin glargine", "methotrexate", "vasopressin")
 PAYERS = ("medicaid/TX", "private/uhc", "medicare/mac/novitas-jl", "medicaid/CA", "private/aetna", "medicaid/NY")

@@ -10,8 +10,7 @@ import json
 from typing import Any
 
 import pytest
-
-from conftest import SEED, Seen, Service
+from driving import SEED, Seen, Service
 
 PLACES = {
     "check": "/",
