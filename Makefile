@@ -1,5 +1,7 @@
 # make run    build .venv, decide every example line, print the decisions
 # make serve  answer over HTTP on this machine
+# make fuzz   engine against evaluator for SECONDS=60
+# make bench  the same work on other engines, and whole decisions
 # make test   everything that has to hold: style, types, rules, examples, tests
 # PYTHON=/path/to/python chooses the interpreter; all paths are relative, so spaces in the directory's name do no harm.
 
@@ -43,10 +45,8 @@ test: $(VENV)/.test
 fuzz: $(VENV)/.test
 	"$(BIN)/python" benchmarks/fuzz.py $(SECONDS)
 
-bench: $(VENV)/.test
-	@for script in benchmarks/bench*.py; do \
-	    if [ -f "$$script" ]; then "$(BIN)/python" "$$script" || exit 1; else echo "no benchmark in benchmarks/"; fi; \
-	done
+bench: $(VENV)/.bench
+	"$(BIN)/python" benchmarks/bench.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -92,4 +92,9 @@ $(VENV)/.run: $(VENV)/.engine pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "installing what the tests need"
 	@$(PIP_INSTALL) --editable '.[test]'
+	@touch "$@"
+
+$(VENV)/.bench: $(VENV)/.test
+	@echo "installing the engines to compare with"
+	@$(PIP_INSTALL) --editable '.[bench]'
 	@touch "$@"

@@ -18,8 +18,9 @@ from byreport.facts import GIVEN, Facts, build
 from byreport.index import index
 from byreport.reference import Reference
 from byreport.residues import Residues
-from byreport.rule import All, AnyOf, Condition, Not, Rule, Test, tests
+from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, tests
 from byreport.rulebook import PayerRules
+from byreport.ruledata import conclusion_data
 from byreport.vocabulary import Fact, Vocabulary
 
 MAX_TRIED = 400
@@ -399,7 +400,7 @@ def _conjuncts(condition: Condition) -> Iterator[Condition]:
 
 def _near_miss(name: str, entries: Sequence[tuple[Rule, Condition]], facts: Facts) -> NearMiss:
     rule, failed = entries[0]
-    concluded = dict.fromkeys(str(conclusion) for other, _ in entries for conclusion in other.then)
+    concluded = dict.fromkeys(conclusion_text(conclusion) for other, _ in entries for conclusion in other.then)
     several = len(entries) > 1
     texts = dict.fromkeys(condition_text(condition) for _, condition in entries)
     return NearMiss(
@@ -411,6 +412,16 @@ def _near_miss(name: str, entries: Sequence[tuple[Rule, Condition]], facts: Fact
         found={test.fact: shown(facts.shown[test.fact]) for test in tests(failed) if test.fact in facts.shown},
         would_conclude=tuple(concluded)[:3],
     )
+
+
+def conclusion_text(conclusion: Conclusion) -> str:
+    """A conclusion in one line: the verb, then what it is about; the name of a setting only where there are several."""
+    settings = conclusion_data(conclusion)["settings"]
+    said = [(name, shown(value)) for name, value in settings.items() if value is not None]
+    text = "; ".join(value if len(said) == 1 else f"{name.replace('_', ' ')}: {value}" for name, value in said)
+    if conclusion.verb == "conclude":
+        text = "; ".join(f"{name} is {value}" for name, value in said)
+    return f"{conclusion.verb.replace('_', ' ')}: {text}"
 
 
 def condition_text(condition: Condition) -> str:

@@ -19,7 +19,7 @@ from dateutil.relativedelta import relativedelta
 
 from byreport.chain import Verdict, concluded_facts, truth
 from byreport.evaluate import holds
-from byreport.facts import Facts
+from byreport.facts import REFERENCE, Facts
 from byreport.index import index
 from byreport.lens import old_from, priced_by
 from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
@@ -117,7 +117,9 @@ class _Builder:
         denials = self.denials()
         pricing = self.pricing()
         deadlines = self.deadlines()
-        asked = questions(self.payer, self.facts.keys, self.verdict, self.direct, self._given(), self.vocab)
+        if self._code_rests_on_product():
+            self.direct["drug.compounded"].add("code")
+        asked = questions(self.payer, self.facts.keys, self.verdict, self.direct, self.vocab)
         outcome = self.outcome(authorization, asked)
         return {
             "outcome": outcome,
@@ -163,6 +165,10 @@ class _Builder:
         valued = [claim for claim in claims if claim.value is not None]
         status = "unknown" if not valued or self._conflict("prior_authorization") else valued[0].value
         how = _texts(claim.conclusion.settings.get("how") for claim in claims)
+        if status == "not_required" and not self._certain(valued):
+            # The one answer that must not be given while a question could still turn it.
+            status = "unknown"
+            how = _texts(["Published policy asks for none unless an answer to the questions below says otherwise", how])
         if not how and status in ("required", "conditional"):
             how = f"Ask {self.payer.name} before the drug is given; no published policy on file says where."
         elif not how:
@@ -174,6 +180,19 @@ class _Builder:
             elif number != "":
                 status = "on_file"
         return {"status": status, "how": how, "rules": _ids(claims)}
+
+    def _certain(self, claims: list[Claim]) -> bool:
+        """Whether no rule that still waits for an answer could ask for authorization instead."""
+        nearest = self.payer.depth[claims[0].rule.ruleset]
+        if any(claim.rule.id in self.provisional for claim in claims if claim.rule.ruleset == claims[0].rule.ruleset):
+            return False
+        waiting = (self.payer.by_id[name] for name in self.verdict.undecided())
+        return not any(
+            conclusion.verb == "prior_authorization" and conclusion.settings["status"] in ("required", "conditional")
+            for rule in waiting
+            if self.payer.depth[rule.ruleset] >= nearest
+            for conclusion in rule.then
+        )
 
     def documentation(self) -> list[Part]:
         held = self.facts.shown.get("documentation")
@@ -381,6 +400,11 @@ class _Builder:
             "would_decide": list(question.would_decide),
         }
 
+    def _code_rests_on_product(self) -> bool:
+        """Whether reference data gave the product's code, which would not describe a compound of it."""
+        given = self.facts.origin.get("drug.specific_code") != REFERENCE
+        return not given and bool(self.facts.shown["drug.specific_code"]) and "drug.compounded" not in self.facts.keys
+
     def which_drug(self, asked: list[Question]) -> list[Part]:
         """The question which drug is meant, where the name given is only near names that reference data has."""
         if not self.facts.candidates:
@@ -395,9 +419,6 @@ class _Builder:
                 "candidates": list(self.facts.candidates),
             }
         ]
-
-    def _given(self) -> list[str]:
-        return [name for name, origin in self.facts.origin.items() if origin == "claim"]
 
     def cautions(self, authorization: Part, pricing: Part, code: Part) -> list[Part]:
         cautions = [

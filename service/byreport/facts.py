@@ -148,10 +148,15 @@ def build(payer: str, given: Mapping[str, Any], reference: Reference, vocab: Voc
             day,
             str(shown.get("setting", "")),
             reference,
-            parts[0] != "medicare",
-            shown.get("drug.compounded") is True,
+            parts[0] == "medicare",
         )
+        if shown.get("drug.compounded") is True:
+            known.pop("drug.specific_code", None)
         disagreements = _merge(shown, origin, known, words)
+    if shown.get("drug.compounded") is True and "drug.specific_code" not in shown:
+        # No product's code describes a compound of it: a compound has no NDC, so product codes may not be used.
+        shown["drug.specific_code"] = ()
+        origin["drug.specific_code"] = REFERENCE
     if day is not None:
         _arithmetic(shown, compute, day)
     keys = {name: _key(words.facts[name], value) for name, value in shown.items()}
@@ -226,12 +231,7 @@ def names_of(match: DrugMatch, given: str) -> frozenset[str]:
 
 
 def _known(
-    match: DrugMatch,
-    day: date | None,
-    setting: str,
-    reference: Reference,
-    private_codes: bool,
-    compounded: bool,
+    match: DrugMatch, day: date | None, setting: str, reference: Reference, medicare: bool
 ) -> dict[str, tuple[Any, str]]:
     """What reference data knows of a drug: fact to (shown value, why)."""
     known: dict[str, tuple[Any, str]] = {}
@@ -242,19 +242,22 @@ def _known(
         known["drug.antineoplastic"] = (match.antineoplastic, label)
     if match.codes and all(code.biosimilar for code in match.codes):
         known["drug.biosimilar"] = (True, label)
+    if any(code.code.startswith("J") and code.code != _NASAL_VACCINE for code in match.codes):
+        known["drug.vaccine"] = (False, label)
     if match.fda_approval_date is not None:
         known["drug.fda_approval_date"] = (match.fda_approval_date.isoformat(), label)
         if day is not None:
             known["drug.fda_approved"] = (match.fda_approval_date <= day, label)
     if day is not None and setting:
-        # No product's code describes a compound of it: a compound has no NDC, so product codes may not be used.
-        codes = (
-            CodesInForce("none")
-            if compounded
-            else reference.codes_for(match, day, setting, private_codes=private_codes)
-        )
-        known.update(_codes(codes, label))
+        codes = reference.codes_for(match, day, setting, private_codes=not medicare)
+        # C-codes are Medicare's, for its outpatient payment system; whether another payer takes one is not known.
+        if medicare or not all(code.temporary for code in codes) or codes.status == "none":
+            known.update(_codes(codes, label))
     return known
+
+
+_NASAL_VACCINE = "J3530"
+"""The one J code of a vaccine; J codes are otherwise for drugs that are none."""
 
 
 def _codes(codes: CodesInForce, label: str) -> dict[str, tuple[Any, str]]:

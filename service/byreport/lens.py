@@ -15,7 +15,7 @@ from typing import Any
 from dateutil.relativedelta import relativedelta
 
 from byreport.evaluate import holds
-from byreport.facts import GIVEN, Facts
+from byreport.facts import REFERENCE, Facts
 from byreport.rule import Rule, Test, tests
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import Key, Vocabulary
@@ -39,7 +39,6 @@ class Lens:
         visible = _with_sources(set(asked) | raw | {"drug.name"}, vocab)
         self.tests = {fact: tuple(asked.get(fact, ())) for fact in visible}
         self.raw = raw
-        self.filled = [fact.name for fact in vocab.facts.values() if fact.filled]
         self.caches: list[tuple[str, dict[Key | None, Any]]] = [(fact, {None: None}) for fact in sorted(visible)]
         self.classes: dict[tuple[str, Any], int] = {}
 
@@ -55,8 +54,7 @@ class Lens:
                 seen.append(self._class(fact, key, cache))
         seen.append(facts.disagreements)
         seen.append(facts.candidates and (facts.candidates, facts.shown["drug.name"]))
-        if "drug.name" not in keys:
-            seen.append(any(facts.origin.get(fact) == GIVEN for fact in self.filled))
+        seen.append(facts.origin.get("drug.specific_code") == REFERENCE)
         return tuple(seen)
 
     def _class(self, fact: str, key: Key | None, cache: dict[Key | None, Any]) -> int:

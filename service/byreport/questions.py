@@ -201,14 +201,13 @@ def questions(
     keys: Mapping[str, Key],
     verdict: Verdict,
     direct: Mapping[str, Iterable[str]],
-    given: Iterable[str],
     vocab: Vocabulary,
 ) -> list[Question]:
     """The questions of a decision, the most decisive first.
 
     `direct` maps unknown facts that the decision itself compares (a field some rule requires) to the parts they
-    decide. A computed fact is asked through the claim facts it comes from. `given` are the facts the claim gave:
-    naming the drug could show that one of them disagrees with reference data.
+    decide. A computed fact is asked through the claim facts it comes from. A drug that is not named is always asked
+    for: its name could show that a fact disagrees with reference data.
     """
     found = open_facts(payer, keys, verdict, vocab)
     for fact, parts in direct.items():
@@ -217,7 +216,7 @@ def questions(
     for name, parts in found.items():
         for source in _askable(vocab.facts[name], keys, vocab):
             asked[source].update(parts)
-    if "drug.name" not in keys and any(vocab.facts[name].filled for name in given if name in vocab.facts):
+    if "drug.name" not in keys:
         for source in _askable(vocab.facts["drug.name"], keys, vocab):
             asked[source].add("cautions")
     result = []
