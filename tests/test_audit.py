@@ -231,7 +231,7 @@ def test_an_export_is_verified_by_the_program_in_the_documentation(log: Log, run
     assert (told.returncode, told.stdout) == (0, f"10 records fit; the last hash is {log.head()[1]}\n"), told.stderr
 
     lines = out.read_text(encoding="utf-8").splitlines()
-    out.write_text("\n".join(lines).replace(r'\"units\":\"1\"', r'\"units\":\"2\"') + "\n", encoding="utf-8")
+    out.write_text("\n".join(lines).replace(r"\"units\":\"1\"", r"\"units\":\"2\"") + "\n", encoding="utf-8")
     assert subprocess.run(check, capture_output=True, text=True).stdout == "record 3 does not fit\n"
     out.write_text("\n".join(lines[:5] + lines[6:]) + "\n", encoding="utf-8")
     assert subprocess.run(check, capture_output=True, text=True).stdout == "record 7 does not fit\n"
