@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from flask.testing import FlaskClient
@@ -23,6 +24,8 @@ from byreport.argument import Argument, argument, changes, graph
 from byreport.chain import chain
 from byreport.desk import Desk
 from byreport.docket import Docket
+from byreport.findings import Finding
+from byreport.live import Fault, Live
 from byreport.log import Filters, Log, NewRecord, now
 from byreport.reference import Reference
 from byreport.rulebook import Rulebook
@@ -171,6 +174,15 @@ def test_a_form_sent_from_the_page_is_taken(client: FlaskClient, headers: dict[s
     assert client.post("/", data=FIRST, headers=headers).status_code == 303
 
 
+def test_pages_say_what_is_wrong_with_the_rules_on_disk(docket: Docket) -> None:
+    fault = Fault(
+        "2026-11-23T10:00:00.000000Z", None, (Finding("rules/private/acme.yaml", 7, 5, "key", "no such <key>"),)
+    )
+    page = create_app(docket, cast(Live, SimpleNamespace(fault=fault))).test_client().get("/")
+    assert "The rules on disk have a fault; the last good rules answer." in text_of(page)
+    assert "rules/private/acme.yaml:7: no such <key>" in text_of(page)
+
+
 # --- check a line ------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +267,13 @@ def test_a_payer_may_be_named(client: FlaskClient, docket: Docket) -> None:
     assert docket.log.recent(1)[0].payer == "medicaid/TX"
     assert checked(client, payer="Original Medicare in New Jersey (its contractor)").status_code == 303
     assert docket.log.recent(1)[0].payer == "medicare/mac/novitas-jl"
+
+
+def test_a_drug_that_is_not_known_gets_near_names(client: FlaskClient) -> None:
+    answer = checked(client, **{"drug.name": "eptinezumab"})
+    page = client.get(answer.headers["Location"])
+    assert "Is it one of these? eptinezumab-jjmr" in text_of(page)
+    assert '<option value="eptinezumab-jjmr">' in page.get_data(as_text=True)
 
 
 def test_an_unknown_payer_gets_near_ones(client: FlaskClient) -> None:
@@ -445,6 +464,7 @@ def test_a_rule_that_failed_on_one_condition_nearly_fired(acme: tuple[dict[str, 
     assert [(miss.rule, miss.failed, dict(miss.found)) for miss in found.near] == [
         ("acme.old", "date_of_service up to 2019-12-31", {"date_of_service": "2020-10-15"})
     ]
+    assert found.near[0].would_conclude == ("require document: invoice",)
 
 
 def test_what_an_answer_would_change(acme: tuple[dict[str, Any], Argument]) -> None:
