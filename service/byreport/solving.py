@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Union
 
-import z3  # type: ignore[import-untyped]
+import z3
 
 from byreport.evaluate import holds
 from byreport.precedence import part_of, says_something
