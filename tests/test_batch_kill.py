@@ -143,6 +143,8 @@ def test_two_runs_do_not_write_one_output(tmp_path: Path, source: Path) -> None:
     try:
         assert running.stdout is not None
         running.stdout.readline()
+        # Held where it is, or it might be done before the second run looks.
+        running.send_signal(signal.SIGSTOP)
         second = begin(source, output)
         _, errors = second.communicate(timeout=60)
         assert "another run is writing this output now" in errors

@@ -451,7 +451,7 @@ def unknowns(
     reference: Reference | None,
 ) -> Iterator[Unknown]:
     """The decision's questions, each with the rules that wait for it and what each answer alone would change."""
-    residues = Residues(payer, facts.keys, verdict)
+    residues = Residues(payer, facts.keys, verdict, vocab)
     waiting: dict[str, list[str]] = defaultdict(list)
     for rule in payer.rules:
         if rule.id in residues.open:

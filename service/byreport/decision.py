@@ -23,8 +23,9 @@ from byreport.facts import REFERENCE, Facts
 from byreport.index import index
 from byreport.lens import old_from, priced_by
 from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
-from byreport.questions import MATTERS, WEIGHT, Question, questions
-from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Source, Test, tests
+from byreport.questions import MATTERS, WEIGHT, Question, questions, turns
+from byreport.residues import Residues
+from byreport.rule import Conclusion, Condition, Not, Rule, Source, Test
 from byreport.rulebook import PayerRules
 from byreport.template import Holes, Template, dumps, template
 from byreport.vocabulary import Vocabulary, vocabulary
@@ -103,7 +104,9 @@ class _Builder:
         for rule in fired:
             for conclusion in rule.then:
                 self.by_verb[conclusion.verb].append((rule, conclusion))
-        self.provisional = {rule.id for rule in fired if self._rests_on_unknown(rule)}
+        self.residues = Residues(payer, facts.keys, verdict, vocab)
+        # Rules that fire, but that an answer could still silence.
+        self.provisional = {rule.id for rule in fired if turns(rule, self.residues, vocab)}
         self.direct: dict[str, set[str]] = defaultdict(set)
         self.holes = Holes()
         self.must_fix = False
@@ -119,7 +122,7 @@ class _Builder:
         deadlines = self.deadlines()
         if self._code_rests_on_product():
             self.direct["drug.compounded"].add("code")
-        asked = questions(self.payer, self.facts.keys, self.verdict, self.direct, self.vocab)
+        asked = questions(self.payer, self.residues, self.direct, self.vocab)
         outcome = self.outcome(authorization, asked)
         return {
             "outcome": outcome,
@@ -190,7 +193,7 @@ class _Builder:
         return not any(
             conclusion.verb == "prior_authorization" and conclusion.settings["status"] in ("required", "conditional")
             for rule in waiting
-            if self.payer.depth[rule.ruleset] >= nearest
+            if self.payer.depth[rule.ruleset] >= nearest and turns(rule, self.residues, self.vocab)
             for conclusion in rule.then
         )
 
@@ -527,12 +530,6 @@ class _Builder:
 
     # --- small things ------------------------------------------------------------------------------------------------
 
-    def _rests_on_unknown(self, rule: Rule) -> bool:
-        """Whether the rule fired only because a fact is unknown: what it says may change with the answer."""
-        if not any(test.operator == "unknown" and test.fact not in self.facts.keys for test in tests(rule.condition)):
-            return False
-        return self._truth(_without_unknown(rule.condition)) is not True
-
     def _settle(self, rules: Iterable[Rule]) -> None:
         if any(rule.id not in self.provisional for rule in rules):
             self.must_fix = True
@@ -588,16 +585,6 @@ _SPANS = {
     "years": lambda count: relativedelta(years=count),
 }
 _CAUTION_ORDER = ["conflict", "no_policy_on_file", "policy", "old_source", "secondary_source"]
-
-
-def _without_unknown(condition: Condition) -> Condition:
-    """The condition with each `unknown` test taken as not holding."""
-    if isinstance(condition, Test):
-        return AnyOf(()) if condition.operator == "unknown" else condition
-    if isinstance(condition, Not):
-        return Not(_without_unknown(condition.item))
-    items = tuple(_without_unknown(item) for item in condition.items)
-    return AnyOf(items) if isinstance(condition, AnyOf) else All(items)
 
 
 def _caution(kind: str, text: str, rules: list[str]) -> Part:

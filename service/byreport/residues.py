@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import Any
 
 from byreport.chain import Verdict, concluded_facts
+from byreport.essential import essential
 from byreport.evaluate import holds
 from byreport.precedence import codes_named, says_something
 from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, asserts, tests
 from byreport.rulebook import PayerRules
 from byreport.strata import RESOLVED
-from byreport.vocabulary import Key
+from byreport.vocabulary import Key, Vocabulary
 
 TRUE: Condition = All(())
 FALSE: Condition = AnyOf(())
@@ -89,29 +90,41 @@ def _made(conclusion: Conclusion) -> Iterator[Pair]:
 class Residues:
     """The residues of a payer's rules on some facts."""
 
-    def __init__(self, payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict) -> None:
+    def __init__(self, payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict, vocab: Vocabulary) -> None:
         self.shapes = shapes(payer)
         self.keys = keys
         self.verdict = verdict
         self.done: dict[str, Condition] = {}
         self.open: set[str] = set()
-        self.contested: set[str] = set()
-        unsure: set[Pair] = set()
+        self._unsure: set[Pair] = set()
+        self._contested: dict[str, bool] = {}
+        # In the order of strata: whatever a rule tests was settled, or left open, before it.
         for rule in self.shapes.order:
             shape = self.shapes.of[rule.id]
             if (
                 verdict.truth[rule.id] is None
                 or any(fact not in keys for fact in shape.asks_unknown)
-                or not unsure.isdisjoint(shape.reads)
+                or not self._unsure.isdisjoint(shape.reads)
             ):
-                self.open.add(rule.id)
-                unsure.update(shape.makes)
-            elif self.fires(rule) and any(fact not in keys for fact in shape.holds_codes):
-                unsure.update(shape.makes)
-        for fact in _RESOLVED:
-            live = [rule for rule in self.shapes.makers[fact, None] if self.fires(rule) or rule.id in self.open]
-            if (fact, None) in unsure and len(live) > 1:
-                self.contested.add(fact)
+                left = self._residue(rule.condition)
+                # What is left may contradict itself, or hold whatever the answers: then nothing is open.
+                if essential(left, vocab):
+                    self.done[rule.id] = left
+                    self.open.add(rule.id)
+                    self._unsure.update(shape.makes)
+            if self.fires(rule) and any(fact not in keys for fact in shape.holds_codes):
+                self._unsure.update(shape.makes)
+
+    def contested(self, fact: str) -> bool:
+        """Whether an answer could let another rule win the part that this fact stands on: then it is left open."""
+        if fact not in self._contested:
+            live = [rule for rule in self.makers(fact) if self.fires(rule) or rule.id in self.open]
+            self._contested[fact] = (fact, None) in self._unsure and len(live) > 1
+        return self._contested[fact]
+
+    def makers(self, fact: str) -> list[Rule]:
+        """The rules that may decide a resolved fact."""
+        return self.shapes.makers[fact, None]
 
     def fires(self, rule: Rule) -> bool:
         """Whether the rule fires on what is known now."""
@@ -125,8 +138,6 @@ class Residues:
         """What is left open of the rule's condition; TRUE or FALSE where nothing is."""
         if rule.id not in self.open:
             return TRUE if self.fires(rule) else FALSE
-        if rule.id not in self.done:
-            self.done[rule.id] = self._residue(rule.condition)
         return self.done[rule.id]
 
     def _residue(self, condition: Condition) -> Condition:
@@ -143,7 +154,7 @@ class Residues:
             if test.fact not in self.keys:
                 return test
             return TRUE if holds(test, self.keys[test.fact]) else FALSE
-        if test.fact in self.contested:
+        if test.fact in _RESOLVED and self.contested(test.fact):
             # Which rule wins the part is open: the fact may come out either way.
             return test
         values = test.value if test.operator == "one_of" else (test.value,)
