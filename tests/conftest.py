@@ -14,7 +14,6 @@ from byreport.desk import Desk
 from byreport.reference import Reference
 from byreport.rulebook import Rulebook
 
-
 # The suite draws the same cases each time, so that a red run is red again; `make fuzz` draws new ones.
 settings.register_profile("byreport", derandomize=True)
 settings.load_profile("byreport")
