@@ -18,7 +18,7 @@ from byreport.facts import GIVEN, Facts, build
 from byreport.index import index
 from byreport.reference import Reference
 from byreport.residues import Residues
-from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, tests
+from byreport.rule import AnyOf, Conclusion, Condition, Not, Rule, Test, conjuncts, tests
 from byreport.rulebook import PayerRules
 from byreport.ruledata import conclusion_data
 from byreport.vocabulary import Fact, Vocabulary
@@ -380,7 +380,7 @@ def near_misses(payer: PayerRules, facts: Facts, verdict: Verdict) -> list[NearM
 def _only_failure(condition: Condition, facts: Facts, verdict: Verdict) -> Condition | None:
     """The one conjunct that is false while all others are true, or None."""
     failed = None
-    for item in _conjuncts(condition):
+    for item in conjuncts(condition):
         value = truth(item, facts.keys, verdict.concluded)
         if value is True:
             continue
@@ -388,14 +388,6 @@ def _only_failure(condition: Condition, facts: Facts, verdict: Verdict) -> Condi
             return None
         failed = item
     return failed
-
-
-def _conjuncts(condition: Condition) -> Iterator[Condition]:
-    if isinstance(condition, All):
-        for item in condition.items:
-            yield from _conjuncts(item)
-    else:
-        yield condition
 
 
 def _near_miss(name: str, entries: Sequence[tuple[Rule, Condition]], facts: Facts) -> NearMiss:

@@ -14,8 +14,6 @@ from typing import Any
 from byreport.rule import All, AnyOf, Condition, Not, Test
 from byreport.vocabulary import Key
 
-UNDECIDED: Any = None
-
 
 def truth(condition: Condition, keys: Mapping[str, Key]) -> bool | None:
     """Whether `condition` holds of the facts; `keys` maps each known fact to its key, unknown facts are absent."""

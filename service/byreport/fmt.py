@@ -24,10 +24,8 @@ from ruamel.yaml.error import YAMLError
 
 from byreport import yamlfile
 from byreport.findings import Finding, RulebookError
+from byreport.rulefile import RULE_KEYS
 
-FILE_KEYS = ("ruleset", "title", "rules")
-RULE_KEYS = ("id", "title", "effective", "when", "then", "source", "overrides", "rows", "examples", "note")
-EXAMPLE_KEYS = ("given", "fires", "row", "note")
 WIDTH = 1_000_000
 """No line is broken for its length: a row or an example is one line, and folded texts keep their breaks."""
 

@@ -38,22 +38,9 @@ class LineReader:
         facts = (vocab or vocabulary()).claim_facts()
         self.columns = {fact.name: _Column(fact) for fact in facts}
         self._required = [fact.name for fact in facts if fact.required]
-        self._tree: dict[str, Any] = {}
-        for column in self.columns.values():
-            *groups, leaf = column.name.split(".")
-            node = self._tree
-            for group in groups:
-                node = node.setdefault(group, {})
-            node[leaf] = column
-        self._tree[PAYER] = PAYER
 
     def read(self, data: Any) -> ClaimLine:
         """The claim line in parsed JSON. Raises ClaimError."""
-        facts: dict[str, Any] = {}
-        if type(data) is dict and _gather(data, self._tree, facts):
-            line = self._line(data.get(PAYER), facts)
-            if line is not None:
-                return line
         return claim.read(data)
 
     def read_cells(self, names: Iterable[str], values: Iterable[Any]) -> ClaimLine:
@@ -105,23 +92,6 @@ class LineReader:
         faults += [f"{name!r} is missing" for name in (PAYER, *self._required) if name not in listed]
         if faults:
             raise UnknownColumns("; ".join(faults))
-
-
-def _gather(data: dict[str, Any], tree: dict[str, Any], facts: dict[str, Any]) -> bool:
-    """Puts the facts of a nested claim into `facts`; False where something in it is not plainly right."""
-    for key, value in data.items():
-        node = tree.get(key)
-        if type(node) is dict:
-            if type(value) is not dict or not _gather(value, node, facts):
-                return False
-        elif node is None:
-            return False
-        elif value is not None and node is not PAYER:
-            shown = node.of_json(value)
-            if shown is None:
-                return False
-            facts[node.name] = shown
-    return True
 
 
 class _Column:

@@ -34,7 +34,7 @@ from byreport.desk import Desk
 from byreport.findings import Finding
 from byreport.precedence import part_of, value_of
 from byreport.reference import Reference
-from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, tests
+from byreport.rule import AnyOf, Conclusion, Condition, Not, Rule, Test, conjuncts, tests
 from byreport.rulebook import PROGRAM_ROOTS, PayerRules, Rulebook
 from byreport.situations import Situations
 from byreport.solving import Deny, Firing, Formula, In, Situation, Solver, overrides
@@ -104,7 +104,7 @@ class Prover:
 
     def _parts(self, rule: Rule) -> Iterator[tuple[str, Formula]]:
         yield f"a payer of {rule.ruleset}", In("payer.path", self.space.payer_mask(rule.ruleset))
-        for item in _conjuncts(rule.condition):
+        for item in conjuncts(rule.condition):
             yield _worded(item), self.firing.condition(item, True, self.firing.among([rule]))
 
 
@@ -192,14 +192,6 @@ def _never_firing(prover: Prover, rules: Iterable[Rule], findings: set[Finding])
                 expected="tests that some claim line meets together",
             )
         )
-
-
-def _conjuncts(condition: Condition) -> Iterator[Condition]:
-    if isinstance(condition, All):
-        for item in condition.items:
-            yield from _conjuncts(item)
-    else:
-        yield condition
 
 
 def _worded(condition: Condition) -> str:

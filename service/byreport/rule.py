@@ -25,9 +25,6 @@ OPERATORS = (
     "unknown",
 )
 
-SINGLE_PARTS = ("not_billable", "code", "prior_authorization", "pricing", "units")
-"""The parts of a decision that have one value: here the nearer ruleset overrides the farther."""
-
 
 @dataclass(frozen=True)
 class Test:
@@ -165,6 +162,15 @@ def tests(condition: Condition) -> Iterator[Test]:
     else:
         for item in condition.items:
             yield from tests(item)
+
+
+def conjuncts(condition: Condition) -> Iterator[Condition]:
+    """The conditions that all have to hold: the items of nested conjunctions, or the condition itself."""
+    if isinstance(condition, All):
+        for item in condition.items:
+            yield from conjuncts(item)
+    else:
+        yield condition
 
 
 def asserts(conclusion: Conclusion) -> tuple[str, Key] | None:

@@ -19,7 +19,7 @@ SourceLookup = Callable[[str, str, str | None], Source | None]
 """(document, statement, payer or None for the ruleset's own) to the source, None when it dangles."""
 
 _FILE_KEYS = ("ruleset", "title", "rules")
-_RULE_KEYS = ("id", "title", "effective", "when", "then", "source", "overrides", "rows", "examples", "note")
+RULE_KEYS = ("id", "title", "effective", "when", "then", "source", "overrides", "rows", "examples", "note")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,118}[a-z0-9]")
 _COLUMN = re.compile(r"\$([a-z][a-z0-9_]*)")
 _NESTED_REPEAT = re.compile(r"[+*}][)][+*{]|\\[1-9]|\(\?[^:]")
@@ -87,9 +87,9 @@ class _Reader:
 
     def rules(self, path: yamlfile.ValuePath, entry: Any) -> Iterator[Rule]:
         if not isinstance(entry, dict):
-            self.file.add(path, "rule", "a rule is a mapping", expected=", ".join(_RULE_KEYS))
+            self.file.add(path, "rule", "a rule is a mapping", expected=", ".join(RULE_KEYS))
             return
-        _unknown_keys(self.file, path, entry, _RULE_KEYS)
+        _unknown_keys(self.file, path, entry, RULE_KEYS)
         for key in ("id", "title", "then", "source", "examples"):
             if entry.get(key) in (None, "", []):
                 self.file.add(path, "missing-key", f"the rule has no `{key}`", expected=key)

@@ -51,7 +51,7 @@ def test_no_verb_or_test_is_explained_that_does_not_exist() -> None:
     assert set(tests) == set(rule.OPERATORS)
 
 
-@pytest.mark.parametrize("key", [*rulefile._RULE_KEYS, *rulefile._FILE_KEYS])
+@pytest.mark.parametrize("key", [*rulefile.RULE_KEYS, *rulefile._FILE_KEYS])
 def test_every_key_of_a_rule_file_is_named(key: str) -> None:
     assert f"| `{key}` |" in FORMAT
 
