@@ -18,7 +18,7 @@ from byreport.desk import Decided
 from byreport.engine import Engine
 from byreport.facts import Facts
 from byreport.rulebook import Rulebook
-from byreport.template import Template
+from byreport.template import Template, filled
 
 Row = dict[str, Any]
 
@@ -135,13 +135,17 @@ class Rows:
 
 def shortened(whole: Template) -> Template:
     """The outcome part of a template: as the whole decision is cut at the line's own values, so is the part."""
-    markers = [f"\0{number}\0" for number in range(len(whole.fills))]
-    pieces = [whole.texts[0]]
-    for marker, text in zip(markers, whole.texts[1:], strict=True):
-        pieces += (json.dumps(marker), text)
-    part = _encode(outcome_part(json.loads("".join(pieces))))
+    markers = [json.dumps(f"\0{slot}\0") for slot in whole.slots]
+    part = _encode(outcome_part(json.loads(filled(whole.texts, range(len(markers)), markers))))
     texts = _MARKER.split(part)
-    return replace(whole, texts=tuple(texts[::2]), fills=tuple(whole.fills[int(number)] for number in texts[1::2]))
+    slots = [int(slot) for slot in texts[1::2]]
+    used = list(dict.fromkeys(slots))
+    return replace(
+        whole,
+        texts=tuple(texts[::2]),
+        slots=tuple(used.index(slot) for slot in slots),
+        fills=tuple(whole.fills[slot] for slot in used),
+    )
 
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Any
@@ -46,11 +46,12 @@ class Holes:
 class Template:
     """The decision on every line of one situation.
 
-    `texts` and `fills` alternate, starting and ending with a text. The other attributes are what the log and
-    summaries index; they are the same for all lines of the situation.
+    `texts` are the body's JSON cut at its holes; `slots` names for each hole which of `fills` gives its value. The
+    other attributes are what the log and summaries index; they are the same for all lines of the situation.
     """
 
     texts: tuple[str, ...]
+    slots: tuple[int, ...]
     fills: tuple[Fill, ...]
     outcome: str
     authorization: str
@@ -58,13 +59,21 @@ class Template:
     fired: tuple[str, ...]
     denials: tuple[str, ...]
 
+    def values(self, facts: Facts) -> tuple[str, ...]:
+        """What each fill gives on these facts, as JSON."""
+        return tuple([_value(fill(facts)) for fill in self.fills])
+
     def render(self, facts: Facts) -> str:
         """The JSON text of the decision's body on these facts."""
-        parts = [self.texts[0]]
-        for fill, text in zip(self.fills, self.texts[1:], strict=True):
-            parts.append(_value(fill(facts)))
-            parts.append(text)
-        return "".join(parts)
+        return filled(self.texts, self.slots, self.values(facts))
+
+
+def filled(texts: Sequence[str], slots: Sequence[int], values: Sequence[str]) -> str:
+    """The whole text: each slot's value stands between two texts."""
+    parts = [""] * (2 * len(texts) - 1)
+    parts[::2] = texts
+    parts[1::2] = [values[slot] for slot in slots]
+    return "".join(parts)
 
 
 def _value(value: Any) -> str:
@@ -86,7 +95,8 @@ def template(body: Mapping[str, Any], holes: Holes) -> Template:
     texts = _HOLE.split(dumps(body))
     return Template(
         texts=tuple(texts[::2]),
-        fills=tuple(holes.fills[int(number)] for number in texts[1::2]),
+        slots=tuple(map(int, texts[1::2])),
+        fills=tuple(holes.fills),
         outcome=body["outcome"],
         authorization=body["prior_authorization"]["status"],
         recommended=body["code"]["recommended"],
