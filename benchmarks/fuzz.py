@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from byreport.chain import chain
 from byreport.engine import Engine
-from byreport.index import Index
+from byreport.standing import Standing, Standings
+from byreport.vocabulary import Key, vocabulary
 from random_rulebooks import keys_of, random_facts, random_payer
 
 CLAIMS = 12
@@ -27,15 +28,28 @@ def one_rulebook(seed: int) -> tuple[int, int, str | None]:
     """Run one rulebook: how many cases, how many handle splits, and the disagreement if there is one."""
     random = Random(seed)
     payer = random_payer(random, random.choice([1, 3, 8, 20, 20, 60, 150]))
-    engine, masks = Engine(payer), Index(payer)
+    engine, standings = Engine(payer), Standings(payer, vocabulary())
     try:
+        keys: dict[str, Key] = {}
         for number in range(CLAIMS):
-            keys = keys_of(random_facts(random))
+            keys = neighbour(random, keys) if number % 3 else keys_of(random_facts(random))
             fired = {rule.id for rule in engine.fire(keys)}
             verdict = chain(payer, keys)
             wanted = verdict.fired()
-            if masks.verdict(keys) != verdict:
-                return number + 1, engine.splits, f"seed {seed}, claim {number}: the masks differ from the evaluator"
+            standing = standings.of(keys)
+            truths = {rule.id: standing.of[rule.id].truth if rule.id in standing.of else False for rule in payer.rules}
+            if truths != verdict.truth:
+                return (
+                    number + 1,
+                    engine.splits,
+                    f"seed {seed}, claim {number}: the standing differs from the evaluator",
+                )
+            if _settled(standing) != _settled(Standings(payer, vocabulary()).of(keys)):
+                return (
+                    number + 1,
+                    engine.splits,
+                    f"seed {seed}, claim {number}: a remembered state is not what it would be",
+                )
             if fired != wanted:
                 return (
                     number + 1,
@@ -45,6 +59,22 @@ def one_rulebook(seed: int) -> tuple[int, int, str | None]:
         return CLAIMS, engine.splits, None
     finally:
         engine.close()
+
+
+def neighbour(random: Random, keys: dict[str, Key]) -> dict[str, Key]:
+    """The facts with some other ones in their place: most of the states that they need are remembered."""
+    other = keys_of(random_facts(random))
+    changed = random.sample(sorted({*keys, *other}), min(2, len({*keys, *other})))
+    mixed = {
+        name: other[name] if name in changed else key
+        for name, key in keys.items()
+        if name not in changed or name in other
+    }
+    return {**mixed, **{name: other[name] for name in changed if name in other}}
+
+
+def _settled(standing: Standing) -> list[object]:
+    return [(s.rule.id, s.truth, s.left, s.turns, s.codes_held, s.reasons) for s in standing.states]
 
 
 def main() -> int:

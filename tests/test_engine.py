@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from byreport import engine as engine_module
 from byreport.chain import chain
 from byreport.engine import Engine
-from byreport.index import index
 from byreport.rule import All, Conclusion, Rule, Test
 from byreport.rulebook import PayerRules
+from byreport.standing import Standing, Standings
+from byreport.vocabulary import vocabulary
 from random_rulebooks import CHAIN, SOURCE, keys_of, random_facts, random_payer
 
 ONE = Conclusion("require_document", {"item": "invoice"})
@@ -28,6 +29,15 @@ def rule(number: int, *tests: Test, then: Conclusion = ONE) -> Rule:
     return Rule(f"r{number}", "", CHAIN[-1], All(tests), (then,), (SOURCE,))
 
 
+def truths(standing: Standing, payer: PayerRules) -> dict[str, bool | None]:
+    return {rule.id: standing.of[rule.id].truth if rule.id in standing.of else False for rule in payer.rules}
+
+
+def settled(standing: Standing) -> list[object]:
+    """All that a decision takes from a standing."""
+    return [(s.rule.id, s.truth, s.left, s.turns, s.codes_held, s.reasons) for s in standing.states]
+
+
 def fired(engine: Engine, keys: dict[str, object]) -> set[str]:
     return {rule.id for rule in engine.fire(keys)}
 
@@ -36,14 +46,17 @@ def fired(engine: Engine, keys: dict[str, object]) -> set[str]:
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_engine_and_evaluator_agree_on_every_firing(random: Random, size: int) -> None:
     payer = random_payer(random, size)
-    engine = Engine(payer)
+    engine, standings = Engine(payer), Standings(payer, vocabulary())
     try:
         for _ in range(8):
             keys = keys_of(random_facts(random))
             verdict = chain(payer, keys)
             assert fired(engine, keys) == verdict.fired()
-            # The masks are the evaluator's shortcut: the same truths and the same conclusions.
-            assert index(payer).verdict(keys) == verdict
+            # The standing is the evaluator's shortcut: the same truths, and states remembered from earlier claims are
+            # those that would be worked out now.
+            standing = standings.of(keys)
+            assert truths(standing, payer) == verdict.truth
+            assert settled(standing) == settled(Standings(payer, vocabulary()).of(keys))
     finally:
         engine.close()
 

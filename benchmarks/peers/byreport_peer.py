@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from byreport.engine import Engine
+from byreport.lens import Lens
 from byreport.vocabulary import vocabulary
 from peers import workload
 
@@ -29,20 +30,12 @@ class ByreportSeen(Byreport):
 
     def __init__(self, made: list[workload.Made]) -> None:
         super().__init__(made)
-        from byreport.facts import Facts
-        from byreport.lens import Lens
-
-        self.facts = Facts
         self.lens = Lens(workload.payer(made), vocabulary())
-        self.known: dict[object, list[str]] = {}
-
-    def prepare(self, found: workload.Claim) -> object:
-        keys = workload.keys(found)
-        return self.facts("private/made-up", keys, keys, dict.fromkeys(keys, "claim"))
+        self.known: dict[int, list[str]] = {}
 
     def fire(self, prepared: object) -> list[str]:
-        situation = self.lens.situation(prepared)  # type: ignore[arg-type]
-        fired = self.known.get(situation)
+        reading = self.lens.reading(prepared)  # type: ignore[arg-type]
+        fired = self.known.get(reading)
         if fired is None:
-            fired = self.known[situation] = [rule.id for rule in self.engine.fire(prepared.keys)]  # type: ignore[attr-defined]
+            fired = self.known[reading] = super().fire(prepared)
         return fired

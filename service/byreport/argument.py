@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from byreport.chain import Verdict, truth
+from byreport.chain import Verdict, chain, truth
 from byreport.decision import argue
 from byreport.facts import GIVEN, Facts, build
-from byreport.index import index
 from byreport.reference import Reference
-from byreport.residues import Residues
 from byreport.rule import AnyOf, Conclusion, Condition, Not, Rule, Test, conjuncts, tests
 from byreport.rulebook import PayerRules
 from byreport.ruledata import conclusion_data
+from byreport.standing import standings
 from byreport.vocabulary import Fact, Vocabulary
 
 MAX_TRIED = 400
@@ -118,12 +117,12 @@ def argument(
     An answer may bring other facts from reference data, or take them away; without the `reference` of the decision's
     time no answers are tried.
     """
-    verdict = index(payer).verdict(facts.keys)
+    verdict = chain(payer, facts.keys)
     return Argument(
         requirements=tuple(requirements(decision, vocab)),
         graph=graph(decision),
         near=tuple(near_misses(payer, facts, verdict)),
-        unknown=tuple(unknowns(decision, payer, facts, verdict, vocab, reference)),
+        unknown=tuple(unknowns(decision, payer, facts, vocab, reference)),
     )
 
 
@@ -438,16 +437,15 @@ def unknowns(
     decision: Mapping[str, Any],
     payer: PayerRules,
     facts: Facts,
-    verdict: Verdict,
     vocab: Vocabulary,
     reference: Reference | None,
 ) -> Iterator[Unknown]:
     """The decision's questions, each with the rules that wait for it and what each answer alone would change."""
-    residues = Residues(payer, facts.keys, verdict, vocab)
+    standing = standings(payer, vocab).of(facts.keys)
     waiting: dict[str, list[str]] = defaultdict(list)
     for rule in payer.rules:
-        if rule.id in residues.open:
-            for name in sorted({test.fact for test in tests(residues.of(rule))}):
+        if rule.id in standing.of and standing.of[rule.id].open:
+            for name in sorted({test.fact for test in tests(standing.of[rule.id].left)}):
                 for source in (name, *vocab.facts[name].sources):
                     if rule.id not in waiting[source]:
                         waiting[source].append(rule.id)
@@ -493,7 +491,7 @@ def _answers(
 
 def _decided(payer: PayerRules, facts: Facts, vocab: Vocabulary) -> dict[str, Any]:
     """The decision on facts, by the naive evaluator."""
-    fired = [payer.by_id[name] for name in index(payer).verdict(facts.keys).fired()]
+    fired = standings(payer, vocab).of(facts.keys).fired
     body: dict[str, Any] = json.loads(argue(payer, facts, fired, vocab).render(facts))
     return body
 

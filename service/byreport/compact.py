@@ -7,18 +7,18 @@ the row says.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from byreport import facts as facts_
+from byreport.brief import brief
 from byreport.decision import decide
 from byreport.desk import Decided
 from byreport.engine import Engine
 from byreport.facts import Facts
 from byreport.rulebook import Rulebook
-from byreport.template import Template, filled
+from byreport.template import Template, numbered
 
 Row = dict[str, Any]
 
@@ -27,35 +27,10 @@ REMEMBERED = 20_000
 """Situations, and values of facts, whose part of a row is remembered."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_MARKER = re.compile(r'"\\u0000(\d+)\\u0000"')
 
 
 class RowError(ValueError):
     """A row that can't be opened: it is none, or the rulebook is another, or it says what the rules do not say."""
-
-
-def outcome_part(body: Mapping[str, Any]) -> Row:
-    """The part of a row that a decision's body gives."""
-    code, authorization, pricing = body["code"], body["prior_authorization"], body["pricing"]
-    documents = body["documentation"]
-    return {
-        "outcome": body["outcome"],
-        "code_billed": code["billed"],
-        "code_recommended": code["recommended"],
-        "prior_authorization": authorization["status"],
-        "documents_missing": [entry["item"] for entry in documents if entry["status"] == "missing"],
-        "documents_present": [entry["item"] for entry in documents if entry["status"] == "present"],
-        "edits": [{name: edit[name] for name in ("field", "expected")} for edit in body["edits"]],
-        "denials": [{name: denial[name] for name in ("group", "carc", "rarc")} for denial in body["denials"]],
-        "pricing_basis": pricing["basis"],
-        "pricing_percent": pricing["percent"],
-        "pricing_estimate": pricing["estimate"],
-        "deadlines": [{"what": entry["what"], "date": entry["date"]} for entry in body["deadlines"]],
-        "exclusions": [entry["reason"] for entry in body["exclusions"]],
-        "questions": [entry["fact"] for entry in body["questions"]],
-        "cautions": sorted({entry["kind"] for entry in body["cautions"]}),
-        "fired": [entry["rule"] for entry in body["fired"]],
-    }
 
 
 def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,18 +109,9 @@ class Rows:
 
 
 def shortened(whole: Template) -> Template:
-    """The outcome part of a template: as the whole decision is cut at the line's own values, so is the part."""
-    markers = [json.dumps(f"\0{slot}\0") for slot in whole.slots]
-    part = _encode(outcome_part(json.loads(filled(whole.texts, range(len(markers)), markers))))
-    texts = _MARKER.split(part)
-    slots = [int(slot) for slot in texts[1::2]]
-    used = list(dict.fromkeys(slots))
-    return replace(
-        whole,
-        texts=tuple(texts[::2]),
-        slots=tuple(used.index(slot) for slot in slots),
-        fills=tuple(whole.fills[slot] for slot in used),
-    )
+    """The outcome part of a template: the whole decision in short, with the holes that are left of it."""
+    slots, fills = numbered(whole.brief.holes)
+    return replace(whole, texts=whole.brief.texts, slots=slots, fills=fills)
 
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
@@ -166,11 +132,12 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
         decision = decide(payer, facts, engine.fire(facts.keys), rulebook.hash, rulebook.vocabulary)
     finally:
         engine.close()
-    part = json.loads(_encode(outcome_part(decision.body)))
+    body = decision.body
+    part = json.loads(_encode(brief(body, [entry["rule"] for entry in body["fired"]])))
     differing = [name for name in part if part[name] != row.get(name)]
     if differing:
         raise RowError(f"the row does not say what its facts and rules give: {', '.join(differing)}")
     return decision.as_dict(row["decision_id"], row["decided_at"])
 
 
-__all__ = ["Row", "RowError", "Rows", "facts_of", "open_row", "outcome_part", "shortened"]
+__all__ = ["Row", "RowError", "Rows", "facts_of", "open_row", "shortened"]

@@ -12,22 +12,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
 
-from byreport.chain import Verdict, concluded_facts, truth
+from byreport.brief import brief
+from byreport.chain import concluded_facts
 from byreport.evaluate import holds
 from byreport.facts import REFERENCE, Facts
-from byreport.index import index
 from byreport.lens import old_from, priced_by
 from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
-from byreport.questions import MATTERS, WEIGHT, Question, questions, turns
-from byreport.residues import Residues
-from byreport.rule import Conclusion, Condition, Not, Rule, Source, Test
+from byreport.questions import MATTERS, WEIGHT, Question, questions
+from byreport.rule import Conclusion, Rule, Source, Test
 from byreport.rulebook import PayerRules
-from byreport.template import Holes, Template, dumps, template
+from byreport.standing import Standing, State, standings
+from byreport.template import Hole, Holes, Piece, Template, cut, dumps, joined, numbered, origin, shown
 from byreport.vocabulary import Vocabulary, vocabulary
 
 OUTCOMES = ("not_billable", "review", "fix", "needs_information", "ready")
@@ -85,18 +85,37 @@ def decide(
 
 def argue(payer: PayerRules, facts: Facts, fired: Iterable[Rule], vocab: Vocabulary) -> Template:
     """The template of the decision on every line in the situation of `facts`."""
+    return argued(payer, facts, fired, standings(payer, vocab).of(facts.keys), vocab)
+
+
+def argued(payer: PayerRules, facts: Facts, fired: Iterable[Rule], standing: Standing, vocab: Vocabulary) -> Template:
+    """As `argue`, where it is known already what each rule comes to.
+
+    Raises EngineDisagrees when the engine and the evaluator do not say the same rules fire.
+    """
     ordered = sorted(fired, key=lambda rule: (payer.depth[rule.ruleset], rule.id))
-    verdict = index(payer).verdict(facts.keys)
-    builder = _Builder(payer, facts, ordered, verdict, vocab)
-    return template(builder.body(), builder.holes)
+    if {rule.id for rule in ordered} != {rule.id for rule in standing.fired}:
+        raise EngineDisagrees(payer.payer, ordered, standing.fired)
+    builder = _Builder(payer, facts, ordered, standing, vocab)
+    return builder.template(builder.body())
+
+
+class EngineDisagrees(RuntimeError):
+    """The engine and the evaluator came to different rules: a fault of the program, and no decision."""
+
+    def __init__(self, payer: str, fired: Iterable[Rule], standing: Iterable[Rule]) -> None:
+        one, other = {rule.id for rule in fired}, {rule.id for rule in standing}
+        super().__init__(f"{payer}: the engine alone fires {sorted(one - other)}, the evaluator {sorted(other - one)}")
 
 
 class _Builder:
-    def __init__(self, payer: PayerRules, facts: Facts, fired: list[Rule], verdict: Verdict, vocab: Vocabulary) -> None:
+    def __init__(
+        self, payer: PayerRules, facts: Facts, fired: list[Rule], standing: Standing, vocab: Vocabulary
+    ) -> None:
         self.payer = payer
         self.facts = facts
         self.fired = fired
-        self.verdict = verdict
+        self.standing = standing
         self.vocab = vocab
         self.form = facts.shown.get("claim_form")
         self.resolution: Resolution = resolve(fired, payer.depth, facts.keys)
@@ -104,9 +123,8 @@ class _Builder:
         for rule in fired:
             for conclusion in rule.then:
                 self.by_verb[conclusion.verb].append((rule, conclusion))
-        self.residues = Residues(payer, facts.keys, verdict, vocab)
         # Rules that fire, but that an answer could still silence.
-        self.provisional = {rule.id for rule in fired if turns(rule, self.residues, vocab)}
+        self.provisional = {state.rule.id for state in standing.states if state.fires and state.turns}
         self.direct: dict[str, set[str]] = defaultdict(set)
         self.holes = Holes()
         self.must_fix = False
@@ -122,7 +140,7 @@ class _Builder:
         deadlines = self.deadlines()
         if self._code_rests_on_product():
             self.direct["drug.compounded"].add("code")
-        asked = questions(self.payer, self.residues, self.direct, self.vocab)
+        asked = questions(self.standing, self.facts.keys, self.direct, self.vocab)
         outcome = self.outcome(authorization, asked)
         return {
             "outcome": outcome,
@@ -136,12 +154,31 @@ class _Builder:
             "exclusions": self.exclusions(),
             "questions": [*self.which_drug(asked), *(self.question(question) for question in asked)],
             "cautions": self.cautions(authorization, pricing, code),
-            "fired": [self.explained(rule) for rule in self.fired],
+            "fired": _EXPLANATIONS,
             "overridden": [
                 {"rule": rule, "by": by, "part": part} for rule, by, part in sorted(self.resolution.overridden)
             ],
             "notice": NOTICE,
         }
+
+    def template(self, body: dict[str, Any]) -> Template:
+        before, after = dumps(body).split(dumps(_EXPLANATIONS))
+        explanations = [explained(self.standing.of[rule.id]) for rule in self.fired]
+        between = [each for explanation in explanations for each in (_COMMA, explanation)][1:]
+        whole = joined([cut(before, self.holes), _OPENING, *between, _CLOSING, cut(after, self.holes)])
+        slots, fills = numbered(whole.holes)
+        fired = tuple(rule.id for rule in self.fired)
+        return Template(
+            texts=whole.texts,
+            slots=slots,
+            fills=fills,
+            outcome=body["outcome"],
+            authorization=body["prior_authorization"]["status"],
+            recommended=body["code"]["recommended"],
+            fired=fired,
+            denials=tuple(" ".join(filter(None, (d["group"], d["carc"], d["rarc"]))) for d in body["denials"]),
+            brief=cut(dumps(brief(body, fired)), self.holes),
+        )
 
     # --- the parts -----------------------------------------------------------------------------------------------
 
@@ -189,12 +226,11 @@ class _Builder:
         nearest = self.payer.depth[claims[0].rule.ruleset]
         if any(claim.rule.id in self.provisional for claim in claims if claim.rule.ruleset == claims[0].rule.ruleset):
             return False
-        waiting = (self.payer.by_id[name] for name in self.verdict.undecided())
         return not any(
             conclusion.verb == "prior_authorization" and conclusion.settings["status"] in ("required", "conditional")
-            for rule in waiting
-            if self.payer.depth[rule.ruleset] >= nearest and turns(rule, self.residues, self.vocab)
-            for conclusion in rule.then
+            for state in self.standing.states
+            if state.truth is None and state.turns and self.payer.depth[state.rule.ruleset] >= nearest
+            for conclusion in state.rule.then
         )
 
     def documentation(self) -> list[Part]:
@@ -348,7 +384,7 @@ class _Builder:
             self.direct[name].add("pricing")
         if not amount:
             return None
-        return self.holes.make(("estimate", name, percent), lambda facts: _share(facts.shown[name], percent))
+        return self.holes.mark(_estimate(name, percent))
 
     def deadlines(self) -> list[Part]:
         parts = []
@@ -371,9 +407,7 @@ class _Builder:
     def _last_day(self, unit: str, count: int, start: str) -> Any:
         if not self.facts.shown.get("date_of_service") or start not in ("date_of_service", "month_end"):
             return None
-        return self.holes.make(
-            ("day", unit, count, start), lambda facts: last_day(facts.shown["date_of_service"], unit, count, start)
-        )
+        return self.holes.mark(_last_day(unit, count, start))
 
     def exclusions(self) -> list[Part]:
         gathered: dict[str, set[str]] = defaultdict(set)
@@ -478,56 +512,6 @@ class _Builder:
         beaten = {part for name, _, part in self.resolution.overridden if name == rule.id}
         return not beaten or any(part_of(conclusion) not in beaten for conclusion in rule.then)
 
-    # --- explanation -----------------------------------------------------------------------------------------------
-
-    def explained(self, rule: Rule) -> Part:
-        because = [self._reason(test, wanted) for test, wanted in self._reasons(rule.condition, True)]
-        part: Part = {"rule": rule.id, "title": rule.title}
-        if rule.row is not None:
-            part["table"], part["row"] = rule.table, rule.row
-        part["because"] = because
-        part["concluded"] = [str(conclusion) for conclusion in rule.then]
-        part["source"] = rule.sources[0].as_dict()
-        if len(rule.sources) > 1:
-            part["also"] = [source.as_dict() for source in rule.sources[1:]]
-        return part
-
-    def _reasons(self, condition: Condition, wanted: bool) -> Iterable[tuple[Test, bool]]:
-        """The tests that make the condition hold (or, not wanted, fail to hold)."""
-        if isinstance(condition, Test):
-            if self._truth(condition) is wanted:
-                yield condition, wanted
-        elif isinstance(condition, Not):
-            yield from self._reasons(condition.item, not wanted)
-        else:
-            for item in condition.items:
-                if self._truth(item) is wanted:
-                    yield from self._reasons(item, wanted)
-
-    def _truth(self, condition: Condition) -> bool | None:
-        return truth(condition, self.facts.keys, self.verdict.concluded)
-
-    def _reason(self, test: Test, wanted: bool) -> Part:
-        text = test.shown if wanted else f"not: {test.shown}"
-        if test.fact in concluded_facts():
-            values = test.value if test.operator == "one_of" else (test.value,)
-            by = sorted(
-                {rule for value in values for rule in self.verdict.concluded.certain.get((test.fact, value), ())}
-            )
-            return {
-                "fact": test.fact,
-                "is": _json_value(test.value),
-                "test": text,
-                "from": "concluded",
-                "by": by,
-            }
-        return {
-            "fact": test.fact,
-            "is": self.holes.shown(test.fact),
-            "test": text,
-            "from": self.holes.origin(test.fact),
-        }
-
     # --- small things ------------------------------------------------------------------------------------------------
 
     def _settle(self, rules: Iterable[Rule]) -> None:
@@ -541,10 +525,68 @@ class _Builder:
 
     def _shown(self, name: str) -> Any:
         """The value of a field as text, a list with commas."""
-        return self.holes.make(("text", name), lambda facts: _text(facts.shown.get(name)))
+        return self.holes.mark(_text(name))
 
 
-def _text(value: Any) -> Any:
+# --- explanation -----------------------------------------------------------------------------------------------------
+
+
+def explained(state: State) -> Piece:
+    """Why a rule fired and what it says, as JSON; it follows from the rule's state."""
+    found: Piece | None = state.remembered.get("explained")
+    if found is None:
+        holes = Holes()
+        found = state.remembered["explained"] = cut(dumps(_explanation(state, holes)), holes)
+    return found
+
+
+def _explanation(state: State, holes: Holes) -> Part:
+    rule = state.rule
+    part: Part = {"rule": rule.id, "title": rule.title}
+    if rule.row is not None:
+        part["table"], part["row"] = rule.table, rule.row
+    part["because"] = [_reason(test, wanted, state, holes) for test, wanted in state.reasons]
+    part["concluded"] = [str(conclusion) for conclusion in rule.then]
+    part["source"] = rule.sources[0].as_dict()
+    if len(rule.sources) > 1:
+        part["also"] = [source.as_dict() for source in rule.sources[1:]]
+    return part
+
+
+def _reason(test: Test, wanted: bool, state: State, holes: Holes) -> Part:
+    text = test.shown if wanted else f"not: {test.shown}"
+    if test.fact in concluded_facts():
+        values = test.value if test.operator == "one_of" else (test.value,)
+        by = sorted({rule for value in values for rule in state.concluded.certain.get((test.fact, value), ())})
+        return {"fact": test.fact, "is": _json_value(test.value), "test": text, "from": "concluded", "by": by}
+    return {
+        "fact": test.fact,
+        "is": holes.mark(shown(test.fact)),
+        "test": text,
+        "from": holes.mark(origin(test.fact)),
+    }
+
+
+# --- the line's own values -------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1_024)
+def _text(name: str) -> Hole:
+    """The value of a field as text, a list with commas."""
+    return Hole(lambda facts: _with_commas(facts.shown.get(name)))
+
+
+@lru_cache(maxsize=1_024)
+def _estimate(name: str, percent: str) -> Hole:
+    return Hole(lambda facts: _share(facts.shown[name], percent))
+
+
+@lru_cache(maxsize=1_024)
+def _last_day(unit: str, count: int, start: str) -> Hole:
+    return Hole(lambda facts: last_day(facts.shown["date_of_service"], unit, count, start))
+
+
+def _with_commas(value: Any) -> Any:
     return ", ".join(value) if isinstance(value, tuple) else value
 
 
@@ -579,6 +621,8 @@ def _doubts(source: Source, day: str | None) -> Iterable[tuple[str, str]]:
         yield "secondary_source", f"{where} is somebody else's account of the policy."
 
 
+_EXPLANATIONS = "\0fired\0"
+_OPENING, _COMMA, _CLOSING = Piece(("[",)), Piece((",",)), Piece(("]",))
 _SPANS = {
     "days": lambda count: relativedelta(days=count),
     "months": lambda count: relativedelta(months=count),

@@ -11,13 +11,13 @@ from typing import Any
 from byreport import claim
 from byreport import facts as facts_
 from byreport.claim import ClaimLine
-from byreport.decision import Decision, argue
+from byreport.decision import Decision, argued
 from byreport.engine import Engine
 from byreport.facts import Facts
 from byreport.findings import RulebookError
-from byreport.lens import Lens
 from byreport.reference import Reference
 from byreport.rulebook import PayerRules, Rulebook, UnknownPayer
+from byreport.standing import Standings
 from byreport.template import Template
 
 ENGINES = 2_000
@@ -54,8 +54,8 @@ class Desk:
         self.hits = 0
         self.misses = 0
         self._bound = situations
-        self._compiled: OrderedDict[str, tuple[Engine, Lens]] = OrderedDict()
-        self._decided: OrderedDict[tuple[str, tuple[Any, ...]], Template] = OrderedDict()
+        self._compiled: OrderedDict[str, tuple[Engine, Standings]] = OrderedDict()
+        self._decided: OrderedDict[tuple[Any, ...], Template] = OrderedDict()
         self._lock = threading.Lock()
 
     def decide(self, data: Any) -> Decided:
@@ -76,33 +76,35 @@ class Desk:
 
     def decision(self, payer: PayerRules, facts: Facts) -> Decision:
         """The decision on completed facts, wherever they come from."""
-        engine, lens = self.compiled(payer)
-        situation = (payer.payer, lens.situation(facts))
+        engine, standings = self.compiled(payer)
+        reading = standings.lens.reading(facts.keys)
+        situation = (payer.payer, *standings.lens.situation(facts, reading))
         template = self._decided.get(situation)
         if template is None:
             self.misses += 1
-            template = argue(payer, facts, engine.fire(facts.keys), self.rulebook.vocabulary)
+            standing = standings.of(facts.keys, reading)
+            template = argued(payer, facts, engine.fire(facts.keys), standing, self.rulebook.vocabulary)
             self._keep(situation, template)
         else:
             self.hits += 1
         return Decision(payer.payer, self.rulebook.hash, template, facts)
 
-    def _keep(self, situation: tuple[str, tuple[Any, ...]], template: Template) -> None:
+    def _keep(self, situation: tuple[Any, ...], template: Template) -> None:
         if self._bound:
             with self._lock:
                 self._decided[situation] = template
                 if len(self._decided) > self._bound:
                     self._decided.popitem(last=False)
 
-    def compiled(self, payer: PayerRules) -> tuple[Engine, Lens]:
-        """The payer's rules compiled for the engine, and its lens; made when first needed."""
+    def compiled(self, payer: PayerRules) -> tuple[Engine, Standings]:
+        """The payer's rules compiled for the engine, and what works out their standing; made when first needed."""
         found = self._compiled.get(payer.payer)
         if found is not None:
             return found
         with self._lock:
             if payer.payer not in self._compiled:
                 words = self.rulebook.vocabulary
-                self._compiled[payer.payer] = Engine(payer, words), Lens(payer, words)
+                self._compiled[payer.payer] = Engine(payer, words), Standings(payer, words)
                 if len(self._compiled) > ENGINES:
                     # Another thread may still be firing it: the engine frees itself when nobody holds it.
                     self._compiled.popitem(last=False)

@@ -1,75 +1,125 @@
 """What a payer's rules can see of a line: two lines that look the same to them get the same decision.
 
-For each fact that matters to the payer the situation holds the *class* of its value: which of all the tests on
-it hold. Values whose tests agree are one class, so a thousand dates between two bounds are one situation.
+What they see is one number, the *reading* of the facts: a bit for each alternative (conjunction) of a rule that a known
+fact rules out, a bit for each fact that is unknown, and a bit for each comparison the decision makes that fails. Each
+value of a fact sets the same bits always, so a reading is one OR per fact.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
 
+from byreport.dnf import Literal, conjunctions
 from byreport.evaluate import holds
 from byreport.facts import REFERENCE, Facts
-from byreport.rule import Rule, Test, tests
+from byreport.rule import Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.vocabulary import Key, Vocabulary
 
 CACHED_VALUES = 4_096
 OLD_AFTER_YEARS = 3
 _RAW = ("line.code", "claim_form")
-"""Facts whose very value decides what is said, so that each value is a class of its own."""
+"""Facts whose very value decides what is said, so that each value is a situation of its own."""
 
 
 class Lens:
     """How one payer's rules see facts."""
 
     def __init__(self, payer: PayerRules, vocab: Vocabulary) -> None:
-        asked: dict[str, dict[Test, None]] = defaultdict(dict)
+        self._vocab = vocab
+        self._groups: dict[str, dict[frozenset[Literal], int]] = defaultdict(dict)
+        self._compared: dict[str, dict[Test, int]] = defaultdict(dict)
+        self._unknown: dict[str, int] = {}
+        self._bits = 0
+        self.alternatives: dict[str, int] = {}
+        """For each rule id the bits of its alternatives."""
         raw = set(_RAW)
         for rule in payer.rules:
-            for test in _all_tests(rule, vocab):
-                asked[test.fact][test] = None
-            raw.update(c.settings["from"] for c in rule.then if c.verb == "use_code" and "from" in c.settings)
-        visible = _with_sources(set(asked) | raw | {"drug.name"}, vocab)
-        self.tests = {fact: tuple(asked.get(fact, ())) for fact in visible}
-        self.raw = raw
-        self.caches: list[tuple[str, dict[Key | None, Any]]] = [(fact, {None: None}) for fact in sorted(visible)]
-        self.classes: dict[tuple[str, Any], int] = {}
+            self.alternatives[rule.id] = self._ruled_out_by(rule)
+            for test in _comparisons(rule, vocab):
+                if test not in self._compared[test.fact]:
+                    self._compared[test.fact][test] = self._bit()
+            raw.update(codes_from(rule))
+        self._raw = tuple(sorted(raw))
+        for fact in sorted(with_sources({*self._groups, *self._compared, *raw, "drug.name"}, vocab)):
+            self._unknown[fact] = self._bit()
+        self._caches: list[tuple[str, dict[Key | None, int]]] = [
+            (fact, {None: self._bits_of(fact, None)}) for fact in self._unknown
+        ]
 
-    def situation(self, facts: Facts) -> tuple[Any, ...]:
-        """The situation of a line, hashable: equal situations get equal decisions, but for the values shown."""
-        keys = facts.keys
-        seen: list[Any] = []
-        for fact, cache in self.caches:
+    def _bit(self) -> int:
+        self._bits += 1
+        return 1 << (self._bits - 1)
+
+    def _ruled_out_by(self, rule: Rule) -> int:
+        own = 0
+        for literals in conjunctions(rule.condition):
+            bit = self._bit()
+            own |= bit
+            by_fact: dict[str, set[Literal]] = defaultdict(set)
+            for literal in literals:
+                if self._vocab.facts[literal[0].fact].origin != "concluded":
+                    by_fact[literal[0].fact].add(literal)
+            for fact, group in by_fact.items():
+                key = frozenset(group)
+                self._groups[fact][key] = self._groups[fact].get(key, 0) | bit
+        return own
+
+    def unknown(self, facts: Iterable[str]) -> int:
+        """The bits that say that these facts are unknown."""
+        bits = 0
+        for fact in facts:
+            bits |= self._unknown[fact]
+        return bits
+
+    def reading(self, keys: Mapping[str, Key]) -> int:
+        """What the rules see of the facts (name to key, unknown facts absent)."""
+        bits = 0
+        for fact, cache in self._caches:
             key = keys.get(fact)
             try:
-                seen.append(cache[key])
+                bits |= cache[key]
             except KeyError:
-                seen.append(self._class(fact, key, cache))
-        seen.append(facts.disagreements)
-        seen.append(facts.candidates and (facts.candidates, facts.shown["drug.name"]))
-        seen.append(facts.origin.get("drug.specific_code") == REFERENCE)
-        return tuple(seen)
+                bits |= self._learn(fact, key, cache)
+        return bits
 
-    def _class(self, fact: str, key: Key | None, cache: dict[Key | None, Any]) -> int:
-        found = key if fact in self.raw else tuple(holds(test, key) for test in self.tests[fact])
-        number = self.classes.setdefault((fact, found), len(self.classes))
+    def _learn(self, fact: str, key: Key | None, cache: dict[Key | None, int]) -> int:
+        bits = self._bits_of(fact, key)
         if len(cache) < CACHED_VALUES:
-            cache[key] = number
-        return number
+            cache[key] = bits
+        return bits
+
+    def _bits_of(self, fact: str, key: Key | None) -> int:
+        bits = self._unknown[fact] if key is None else 0
+        for group, alternatives in self._groups.get(fact, {}).items():
+            # A test that asks whether an unknown fact is unknown may still come out either way.
+            if key is not None and any(holds(test, key) is not wanted for test, wanted in group):
+                bits |= alternatives
+        for test, bit in self._compared.get(fact, {}).items():
+            if holds(test, key) is False:
+                bits |= bit
+        return bits
+
+    def situation(self, facts: Facts, reading: int) -> tuple[Any, ...]:
+        """The situation of a line, hashable: equal situations get equal decisions, but for the values shown."""
+        keys = facts.keys
+        return (
+            reading,
+            *[keys.get(fact) for fact in self._raw],
+            facts.disagreements,
+            facts.candidates and (facts.candidates, facts.shown["drug.name"]),
+            facts.origin.get("drug.specific_code") == REFERENCE,
+        )
 
 
-def _all_tests(rule: Rule, vocab: Vocabulary) -> Iterator[Test]:
-    """The tests of a rule, and the comparisons that the decision makes for what the rule requires."""
-    for test in tests(rule.condition):
-        if vocab.facts[test.fact].origin != "concluded":
-            yield test
+def _comparisons(rule: Rule, vocab: Vocabulary) -> Iterator[Test]:
+    """The comparisons that the decision makes for what the rule requires, beyond the rule's own tests."""
     for conclusion in rule.then:
         settings = conclusion.settings
         if conclusion.verb == "require_field":
@@ -92,6 +142,11 @@ def _all_tests(rule: Rule, vocab: Vocabulary) -> Iterator[Test]:
             yield Test("date_of_service", "before", old_from(source.published))
 
 
+def codes_from(rule: Rule) -> tuple[str, ...]:
+    """The facts that hold the codes a rule says to use."""
+    return tuple(c.settings["from"] for c in rule.then if c.verb == "use_code" and "from" in c.settings)
+
+
 def priced_by(basis: str) -> str:
     """The fact that holds the amount a price starts from."""
     return "line.charge" if basis == "billed_charge" else f"price.{basis}"
@@ -103,7 +158,7 @@ def old_from(published: str) -> str:
     return (date.fromisoformat(published) + relativedelta(years=OLD_AFTER_YEARS, days=1)).isoformat()
 
 
-def _with_sources(names: set[str], vocab: Vocabulary) -> set[str]:
+def with_sources(names: set[str], vocab: Vocabulary) -> set[str]:
     """The facts and those from which they could become known, as far as the vocabulary has them."""
     found: set[str] = set()
     waiting = [name for name in names if name in vocab.facts]

@@ -11,11 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from byreport.chain import concluded_facts
-from byreport.essential import essential
-from byreport.residues import Residues
-from byreport.rule import Rule
-from byreport.rulebook import PayerRules
+from byreport.standing import Standing, State
 from byreport.vocabulary import Fact, Key, Vocabulary
 
 PARTS = {
@@ -64,38 +60,31 @@ class Question:
         return sum(WEIGHT[part] for part in self.would_decide)
 
 
-def turns(rule: Rule, residues: Residues, vocab: Vocabulary) -> frozenset[str]:
-    """The unknown facts whose answer could make the rule fire or cease to; empty when it is settled either way."""
-    if rule.id not in residues.open:
-        return frozenset()
-    facts = essential(residues.of(rule), vocab)
-    contested = facts & concluded_facts()
-    if contested:
-        # Which rule wins a contested part is up to the rules that may: what turns them turns this one.
-        makers = (maker for fact in contested for maker in residues.makers(fact))
-        facts = facts.union(*({*turns(maker, residues, vocab), *residues.codes_held(maker)} for maker in makers))
-    return facts - concluded_facts()
+def asked_by(state: State) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The unknown facts that an undecided rule waits for, each with the parts of the decision it could change."""
+    found = state.remembered.get("asked_by")
+    if found is None:
+        parts = frozenset(PARTS[c.verb] for c in state.rule.then if c.verb in PARTS) or frozenset({EXPLANATION})
+        asked: dict[str, frozenset[str]] = dict.fromkeys(state.turns, parts)
+        # A rule may be undecided and yet never fire, when what it waits for contradicts itself.
+        for held in state.codes_held if state.turns or state.fires else ():
+            asked[held] = asked.get(held, frozenset()) | {"code"}
+        found = state.remembered["asked_by"] = tuple(asked.items())
+    return found
 
 
-def open_facts(payer: PayerRules, residues: Residues, vocab: Vocabulary) -> dict[str, set[str]]:
+def open_facts(standing: Standing) -> dict[str, set[str]]:
     """The unknown facts that could make some rule fire or not, with the parts those rules speak of."""
     found: dict[str, set[str]] = defaultdict(set)
-    for rule in payer.rules:
-        if rule.id not in residues.open and not residues.codes_held(rule):
-            continue
-        facts = turns(rule, residues, vocab)
-        parts = {PARTS[c.verb] for c in rule.then if c.verb in PARTS} or {EXPLANATION}
-        for fact in facts:
-            found[fact].update(parts)
-        # A rule may be undecided and yet never fire, when what it waits for contradicts itself.
-        for held in residues.codes_held(rule) if facts or residues.fires(rule) else ():
-            found[held].add("code")
+    for state in standing.states:
+        for fact, parts in asked_by(state):
+            found[fact] |= parts
     return found
 
 
 def questions(
-    payer: PayerRules,
-    residues: Residues,
+    standing: Standing,
+    keys: Mapping[str, Key],
     direct: Mapping[str, Iterable[str]],
     vocab: Vocabulary,
 ) -> list[Question]:
@@ -105,8 +94,7 @@ def questions(
     decide. A computed fact is asked through the claim facts it comes from. A drug that is not named is always asked
     for: its name could show that a fact disagrees with reference data.
     """
-    keys = residues.keys
-    found = open_facts(payer, residues, vocab)
+    found = open_facts(standing)
     for fact, parts in direct.items():
         found[fact].update(parts)
     asked: dict[str, set[str]] = defaultdict(set)
@@ -130,6 +118,3 @@ def _askable(fact: Fact, keys: Mapping[str, Key], vocab: Vocabulary) -> Iterator
     for source in fact.sources:
         if source not in keys and (source != "line.ndc.code" or "drug.name" not in keys):
             yield from _askable(vocab.facts[source], keys, vocab)
-
-
-__all__ = ["MATTERS", "Question", "essential", "open_facts", "questions"]

@@ -1,152 +1,68 @@
-"""What the unknown facts leave open of each rule: its condition, with everything known worked out.
+"""What unknown facts leave open of a rule: its condition, with everything known worked out.
 
-A rule is *open* when an answer could still change whether it fires: it is undecided, it asks whether an unknown
-fact is unknown, or it tests a conclusion of an open rule. Of every other rule nothing is left open.
+A rule is *open* when an answer could still change whether it fires. `standing` works out the rules of a payer one
+after the other; here is what one rule's condition comes to, given what the rules below it came to.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from byreport.chain import Verdict, concluded_facts
-from byreport.essential import essential
+from byreport.chain import concluded_facts
 from byreport.evaluate import holds
 from byreport.precedence import codes_named, says_something
-from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, asserts, tests
-from byreport.rulebook import PayerRules
+from byreport.rule import All, AnyOf, Conclusion, Condition, Not, Rule, Test, asserts
 from byreport.strata import RESOLVED
-from byreport.vocabulary import Key, Vocabulary
+from byreport.vocabulary import Key
 
 TRUE: Condition = All(())
 FALSE: Condition = AnyOf(())
-_RESOLVED = frozenset(fact for facts in RESOLVED.values() for fact in facts)
-
+RESOLVED_FACTS = frozenset(fact for facts in RESOLVED.values() for fact in facts)
 
 Pair = tuple[str, Any]
 """A concluded fact and one value of it; the value None stands for whatever the fact comes to."""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """What does not change from claim to claim: what a rule asks, tests of conclusions, concludes, takes codes from."""
-
-    asks_unknown: tuple[str, ...]
-    reads: tuple[Pair, ...]
-    makes: tuple[Pair, ...]
-    holds_codes: tuple[str, ...]
-
-
-class Shapes:
-    """The shapes of a payer's rules, and for each concluded fact the rules that may conclude it."""
-
-    def __init__(self, payer: PayerRules) -> None:
-        self.payer = payer
-        self.of = {rule.id: _shape(rule) for rule in payer.rules}
-        self.order = [rule for layer in payer.strata[0] for rule in layer]
-        self.makers: dict[Pair, list[Rule]] = defaultdict(list)
-        for rule in self.order:
-            for pair in self.of[rule.id].makes:
-                self.makers[pair].append(rule)
-
-
-@lru_cache(maxsize=512)
-def shapes(payer: PayerRules) -> Shapes:
-    """The shapes of a payer's rules, worked out once."""
-    return Shapes(payer)
-
-
-def _shape(rule: Rule) -> _Shape:
-    found = list(tests(rule.condition))
-    settings = [conclusion.settings for conclusion in rule.then if conclusion.verb == "use_code"]
-    return _Shape(
-        tuple(dict.fromkeys(test.fact for test in found if test.operator == "unknown")),
-        tuple(dict.fromkeys(pair for test in found if test.fact in concluded_facts() for pair in _read(test))),
-        tuple(dict.fromkeys(pair for conclusion in rule.then for pair in _made(conclusion))),
-        tuple(setting["from"] for setting in settings if "from" in setting),
-    )
-
-
-def _read(test: Test) -> list[Pair]:
+def read_by(test: Test) -> list[Pair]:
     """The concluded facts and values that a test looks at; of a resolved fact always all."""
-    if test.fact in _RESOLVED:
+    if test.fact in RESOLVED_FACTS:
         return [(test.fact, None)]
     return [(test.fact, value) for value in (test.value if test.operator == "one_of" else (test.value,))]
 
 
-def _made(conclusion: Conclusion) -> Iterator[Pair]:
-    """What a conclusion may assert, or keep another rule from asserting."""
-    pair = asserts(conclusion)
-    if pair is not None:
-        yield pair
-    if says_something(conclusion):
-        for fact in RESOLVED.get(conclusion.verb, ()):
-            yield fact, None
+def made_by(rule: Rule) -> Iterator[Pair]:
+    """What a rule may assert, or keep another rule from asserting."""
+    for conclusion in rule.then:
+        pair = asserts(conclusion)
+        if pair is not None:
+            yield pair
+        if says_something(conclusion):
+            for fact in RESOLVED.get(conclusion.verb, ()):
+                yield fact, None
 
 
-class Residues:
-    """The residues of a payer's rules on some facts."""
+@dataclass(frozen=True)
+class Below:
+    """What a rule's residue stands on: the known facts, and the rules below that conclude something.
 
-    def __init__(self, payer: PayerRules, keys: Mapping[str, Key], verdict: Verdict, vocab: Vocabulary) -> None:
-        self.shapes = shapes(payer)
-        self.keys = keys
-        self.verdict = verdict
-        self.done: dict[str, Condition] = {}
-        self.open: set[str] = set()
-        self._unsure: set[Pair] = set()
-        self._contested: dict[str, bool] = {}
-        # In the order of strata: whatever a rule tests was settled, or left open, before it.
-        for rule in self.shapes.order:
-            shape = self.shapes.of[rule.id]
-            if (
-                verdict.truth[rule.id] is None
-                or any(fact not in keys for fact in shape.asks_unknown)
-                or not self._unsure.isdisjoint(shape.reads)
-            ):
-                left = self._residue(rule.condition)
-                # What is left may contradict itself, or hold whatever the answers: then nothing is open.
-                if essential(left, vocab):
-                    self.done[rule.id] = left
-                    self.open.add(rule.id)
-                    self._unsure.update(shape.makes)
-            if self.fires(rule) and any(fact not in keys for fact in shape.holds_codes):
-                self._unsure.update(shape.makes)
+    `makers` are for each pair the rules that conclude it or may, each with what is left open of it. `contested` are
+    the resolved facts of which an answer could let another rule win the part that they stand on.
+    """
 
-    def contested(self, fact: str) -> bool:
-        """Whether an answer could let another rule win the part that this fact stands on: then it is left open."""
-        if fact not in self._contested:
-            live = [rule for rule in self.makers(fact) if self.fires(rule) or rule.id in self.open]
-            self._contested[fact] = (fact, None) in self._unsure and len(live) > 1
-        return self._contested[fact]
+    keys: Mapping[str, Key]
+    makers: Mapping[Pair, Iterable[tuple[Rule, Condition]]]
+    contested: frozenset[str]
 
-    def makers(self, fact: str) -> list[Rule]:
-        """The rules that may decide a resolved fact."""
-        return self.shapes.makers[fact, None]
-
-    def fires(self, rule: Rule) -> bool:
-        """Whether the rule fires on what is known now."""
-        return self.verdict.truth[rule.id] is True
-
-    def codes_held(self, rule: Rule) -> list[str]:
-        """The unknown facts that hold the codes the rule says to use."""
-        return [fact for fact in self.shapes.of[rule.id].holds_codes if fact not in self.keys]
-
-    def of(self, rule: Rule) -> Condition:
-        """What is left open of the rule's condition; TRUE or FALSE where nothing is."""
-        if rule.id not in self.open:
-            return TRUE if self.fires(rule) else FALSE
-        return self.done[rule.id]
-
-    def _residue(self, condition: Condition) -> Condition:
+    def residue(self, condition: Condition) -> Condition:
+        """What is left open of a condition; TRUE or FALSE where nothing is."""
         if isinstance(condition, Test):
             return self._test(condition)
         if isinstance(condition, Not):
-            inner = self._residue(condition.item)
+            inner = self.residue(condition.item)
             return FALSE if inner == TRUE else TRUE if inner == FALSE else Not(inner)
-        items = [self._residue(item) for item in condition.items]
+        items = [self.residue(item) for item in condition.items]
         return either(items) if isinstance(condition, AnyOf) else both(items)
 
     def _test(self, test: Test) -> Condition:
@@ -154,19 +70,18 @@ class Residues:
             if test.fact not in self.keys:
                 return test
             return TRUE if holds(test, self.keys[test.fact]) else FALSE
-        if test.fact in _RESOLVED and self.contested(test.fact):
+        if test.fact in self.contested:
             # Which rule wins the part is open: the fact may come out either way.
             return test
         values = test.value if test.operator == "one_of" else (test.value,)
-        makers = {rule.id: rule for pair in _read(test) for rule in self.shapes.makers[pair]}
-        return either(self._makes(rule, test.fact, values) for rule in makers.values())
+        makers = {rule.id: (rule, left) for pair in read_by(test) for rule, left in self.makers.get(pair, ())}
+        return either(self._makes(rule, left, test.fact, values) for rule, left in makers.values())
 
-    def _makes(self, rule: Rule, fact: str, values: Iterable[Any]) -> Condition:
+    def _makes(self, rule: Rule, left: Condition, fact: str, values: Iterable[Any]) -> Condition:
         """What is left open of whether the rule concludes one of the values of a fact."""
-        fires = self.of(rule)
-        if fires == FALSE:
+        if left == FALSE:
             return FALSE
-        return both([fires, either(self._concludes(conclusion, fact, values) for conclusion in rule.then)])
+        return both([left, either(self._concludes(conclusion, fact, values) for conclusion in rule.then)])
 
     def _concludes(self, conclusion: Conclusion, fact: str, values: Iterable[Any]) -> Condition:
         if fact not in RESOLVED.get(conclusion.verb, ()):

@@ -8,38 +8,75 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
 from byreport.facts import Facts
 
-Fill = Callable[[Facts], Any]
 _HOLE = re.compile(r'"\\u0000(\d+)\\u0000"')
 
 
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """A place for one of the line's own values; `fill` takes it from the facts. Equal places are one object."""
+
+    fill: Callable[[Facts], Any]
+
+
+@lru_cache(maxsize=4_096)
+def shown(name: str) -> Hole:
+    """The shown value of a fact."""
+    return Hole(lambda facts: facts.shown.get(name))
+
+
+@lru_cache(maxsize=4_096)
+def origin(name: str) -> Hole:
+    """Where the value of a fact comes from."""
+    return Hole(lambda facts: facts.origin.get(name, "unknown"))
+
+
 class Holes:
-    """Collects the holes of a decision while it is built. A hole stands in the data as a marker text."""
+    """The holes of a text while it is built. A hole stands in the data as a marker text."""
 
     def __init__(self) -> None:
-        self.fills: list[Fill] = []
-        self.known: dict[Any, str] = {}
+        self.made: list[Hole] = []
+        self._markers: dict[Hole, str] = {}
 
-    def make(self, key: Any, fill: Fill) -> Any:
-        """A marker for the value that `fill` takes from the facts; equal keys share one."""
-        if key not in self.known:
-            self.known[key] = f"\0{len(self.fills)}\0"
-            self.fills.append(fill)
-        return self.known[key]
+    def mark(self, hole: Hole) -> Any:
+        """The marker of a hole."""
+        marker = self._markers.get(hole)
+        if marker is None:
+            marker = self._markers[hole] = f"\0{len(self.made)}\0"
+            self.made.append(hole)
+        return marker
 
-    def shown(self, name: str) -> Any:
-        """The shown value of a fact."""
-        return self.make(("shown", name), lambda facts: facts.shown.get(name))
 
-    def origin(self, name: str) -> Any:
-        """Where the value of a fact comes from."""
-        return self.make(("origin", name), lambda facts: facts.origin.get(name, "unknown"))
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A text with holes: `texts` and `holes` alternate, starting and ending with a text."""
+
+    texts: tuple[str, ...]
+    holes: tuple[Hole, ...] = ()
+
+
+def cut(text: str, holes: Holes) -> Piece:
+    """A JSON text cut at the markers of its holes."""
+    parts = _HOLE.split(text)
+    return Piece(tuple(parts[::2]), tuple([holes.made[int(number)] for number in parts[1::2]]))
+
+
+def joined(pieces: Iterable[Piece]) -> Piece:
+    """Pieces one after the other."""
+    texts = [""]
+    holes: list[Hole] = []
+    for piece in pieces:
+        texts[-1] += piece.texts[0]
+        texts += piece.texts[1:]
+        holes += piece.holes
+    return Piece(tuple(texts), tuple(holes))
 
 
 @dataclass(frozen=True)
@@ -52,16 +89,18 @@ class Template:
 
     texts: tuple[str, ...]
     slots: tuple[int, ...]
-    fills: tuple[Fill, ...]
+    fills: tuple[Hole, ...]
     outcome: str
     authorization: str
     recommended: str | None
     fired: tuple[str, ...]
     denials: tuple[str, ...]
+    brief: Piece
+    """The decision in short, as rows of a batch have it."""
 
     def values(self, facts: Facts) -> tuple[str, ...]:
         """What each fill gives on these facts, as JSON."""
-        return tuple([_value(fill(facts)) for fill in self.fills])
+        return tuple([_value(hole.fill(facts)) for hole in self.fills])
 
     def render(self, facts: Facts) -> str:
         """The JSON text of the decision's body on these facts."""
@@ -90,19 +129,11 @@ def _value(value: Any) -> str:
 _WORDS = {None: "null", True: "true", False: "false"}
 
 
-def template(body: Mapping[str, Any], holes: Holes) -> Template:
-    """The template of a body whose holes are markers."""
-    texts = _HOLE.split(dumps(body))
-    return Template(
-        texts=tuple(texts[::2]),
-        slots=tuple(map(int, texts[1::2])),
-        fills=tuple(holes.fills),
-        outcome=body["outcome"],
-        authorization=body["prior_authorization"]["status"],
-        recommended=body["code"]["recommended"],
-        fired=tuple(entry["rule"] for entry in body["fired"]),
-        denials=tuple(" ".join(filter(None, (d["group"], d["carc"], d["rarc"]))) for d in body["denials"]),
-    )
+def numbered(holes: Iterable[Hole]) -> tuple[tuple[int, ...], tuple[Hole, ...]]:
+    """Holes as numbers into the list of the different ones, and that list."""
+    numbers: dict[Hole, int] = {}
+    slots = tuple([numbers.setdefault(hole, len(numbers)) for hole in holes])
+    return slots, tuple(numbers)
 
 
 def dumps(value: Any) -> str:

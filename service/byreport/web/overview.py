@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from byreport.index import index
 from byreport.precedence import resolve, says_something
 from byreport.rule import Rule
 from byreport.rulebook import PayerRules, Rulebook
-from byreport.vocabulary import Key
+from byreport.standing import standings
+from byreport.vocabulary import Key, vocabulary
 
 OLD_AFTER_DAYS = 3 * 365
 
@@ -150,6 +150,6 @@ def _of_any_line(payer: PayerRules, day: str) -> set[str]:
         "line.code": "J3490",
         "line.noc": True,
     }
-    fired = [payer.by_id[name] for name in index(payer).verdict(keys).fired()]
+    fired = standings(payer, vocabulary()).of(keys).fired
     live = resolve(fired, payer.depth, keys).live.get("prior_authorization", [])
     return {claim.value for claim in live if claim.rule.ruleset == payer.payer and claim.value is not None}

@@ -25,9 +25,9 @@ from byreport.desk import Decided
 from byreport.docket import Docket
 from byreport.examples import run
 from byreport.findings import Finding, RulebookError
-from byreport.index import index
 from byreport.reference import Reference
 from byreport.rulebook import COMMON, PROGRAM_ROOTS, Rulebook, UnknownPayer, owner
+from byreport.standing import standings
 from byreport.web.problems import Problem
 
 MAX_TEXT = 300_000
@@ -186,7 +186,7 @@ def _compared(begun: Trial, rulebook: Rulebook, path: str, decided: Decided) -> 
     except (RulebookError, UnknownPayer) as error:
         first = error.findings[0] if isinstance(error, RulebookError) else error
         return _with(begun, before=before, why_not=f"The edited rules can't decide: {str(first).splitlines()[0]}")
-    fired = [payer.by_id[name] for name in index(payer).verdict(decided.facts.keys).fired()]
+    fired = standings(payer, rulebook.vocabulary).of(decided.facts.keys).fired
     after = decide(payer, decided.facts, fired, rulebook.hash, rulebook.vocabulary).body
     old, new = ([firing["rule"] for firing in body["fired"]] for body in (before, after))
     apart = "" if path in payer.chain else f"{path} is not in the chain of {payer.payer}: {', '.join(payer.chain)}"

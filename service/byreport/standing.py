@@ -1,0 +1,265 @@
+"""What each rule of a payer comes to on a line's facts: it fires, it waits for an answer, or it is out of the question.
+
+Of each rule the *state* is worked out: its truth, what unknown facts leave open of it, which answers would turn it. A
+state follows from what the lens sees of the rule's own facts and from the states of the rules whose conclusions it
+tests, so that states met before are taken from memory: two lines that differ in one respect share nearly all of them.
+`chain.chain` says what the truths have to be, and tests compare the two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+from byreport.chain import Concluded, concluded_by, concluded_facts, truth
+from byreport.essential import essential
+from byreport.lens import Lens, codes_from
+from byreport.precedence import part_of
+from byreport.residues import FALSE, RESOLVED_FACTS, TRUE, Below, Pair, made_by, read_by
+from byreport.rule import Condition, Not, Rule, Test, tests
+from byreport.rulebook import PayerRules
+from byreport.vocabulary import Key, Vocabulary
+
+_RESOLVED_PARTS = frozenset({"code", "prior_authorization"})
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What one rule comes to.
+
+    `left` is what is open of its condition, TRUE or FALSE when nothing is. `turns` are the unknown facts whose answer
+    could make it fire or cease to; `codes_held` those that would say which code it names. `concluded` is what its
+    tests of conclusions found.
+    """
+
+    rule: Rule
+    truth: bool | None
+    left: Condition
+    turns: frozenset[str]
+    codes_held: tuple[str, ...]
+    concluded: Concluded
+    reasons: tuple[tuple[Test, bool], ...]
+    """The tests that make it fire, each with whether it is to hold."""
+    remembered: dict[str, Any] = field(default_factory=dict)
+    """For what follows from the state alone, by whoever works it out."""
+
+    @property
+    def fires(self) -> bool:
+        """Whether the rule fires on what is known now."""
+        return self.truth is True
+
+    @property
+    def open(self) -> bool:
+        """Whether an answer could still change whether it fires."""
+        return self.left is not TRUE and self.left is not FALSE
+
+    @cached_property
+    def unsure(self) -> bool:
+        """Whether an answer could still change what it concludes."""
+        return self.open or (self.fires and bool(self.codes_held))
+
+
+@dataclass(frozen=True, eq=False)
+class _Resolved:
+    """The concluded facts that stand on the resolved parts, code and prior authorization."""
+
+    concluded: Concluded
+
+
+_NOTHING = _Resolved(Concluded({}, {}))
+
+
+class _Entry:
+    """One rule as the payer's standings see it; none of this changes from line to line."""
+
+    def __init__(self, rule: Rule, layer: int, lens: Lens, codes_of: Mapping[str, set[str]]) -> None:
+        self.rule = rule
+        self.layer = layer
+        own = list(tests(rule.condition))
+        self.alternatives = lens.alternatives[rule.id]
+        self.codes_from = codes_from(rule)
+        self.reads = tuple(
+            dict.fromkeys(pair for test in own if test.fact in concluded_facts() for pair in read_by(test))
+        )
+        self.reads_resolved = frozenset(fact for fact, _ in self.reads if fact in RESOLVED_FACTS)
+        self.makes = tuple(dict.fromkeys(made_by(rule)))
+        self.speaks = any(part_of(conclusion) in _RESOLVED_PARTS for conclusion in rule.then)
+        self.asks_unknown = tuple(dict.fromkeys(test.fact for test in own if test.operator == "unknown"))
+        given = {test.fact for test in own if test.fact not in concluded_facts()}
+        held = {code for fact in self.reads_resolved for code in codes_of[fact]}
+        self.care = self.alternatives | lens.unknown({*given, *self.codes_from, *held})
+        self.states: dict[Any, State | None] = {}
+
+
+class Standing:
+    """The rules that are not out of the question on some facts, in the order of strata."""
+
+    def __init__(self) -> None:
+        self.states: list[State] = []
+        self.speaking: list[State] = []
+        """Those that may speak of a resolved part."""
+        self.makers: dict[Pair, tuple[State, ...]] = {}
+
+    def add(self, state: State, entry: _Entry) -> None:
+        """Take a rule's state in, and what it may conclude."""
+        self.states.append(state)
+        if entry.speaks and state.truth is not False:
+            self.speaking.append(state)
+        for pair in entry.makes:
+            self.makers[pair] = (*self.makers.get(pair, ()), state)
+
+    @cached_property
+    def fired(self) -> list[Rule]:
+        """The rules that fire."""
+        return [state.rule for state in self.states if state.truth is True]
+
+    @cached_property
+    def of(self) -> Mapping[str, State]:
+        """The states by rule id; rules that are out of the question have none."""
+        return {state.rule.id: state for state in self.states}
+
+
+class Standings:
+    """A payer's rules, ready to be worked out. `size` counts the states kept."""
+
+    def __init__(self, payer: PayerRules, vocab: Vocabulary) -> None:
+        self.payer = payer
+        self.lens = Lens(payer, vocab)
+        self.size = 0
+        self._vocab = vocab
+        codes_of: dict[str, set[str]] = defaultdict(set)
+        self._codes_of = codes_of
+        for rule in payer.rules:
+            for fact, _ in made_by(rule):
+                codes_of[fact].update(codes_from(rule))
+        self._codes_from = tuple(sorted({fact for rule in payer.rules for fact in codes_from(rule)}))
+        self._entries = [
+            _Entry(rule, number, self.lens, codes_of) for number, layer in enumerate(payer.strata[0]) for rule in layer
+        ]
+        self._resolutions: dict[Any, _Resolved] = {}
+
+    def forget(self) -> None:
+        """Keep no state."""
+        for entry in self._entries:
+            entry.states.clear()
+        self._resolutions.clear()
+        self.size = 0
+
+    def of(self, keys: Mapping[str, Key], reading: int | None = None) -> Standing:
+        """The standing of the rules on the facts (name to key, unknown facts absent); `reading` is the lens's."""
+        seen = self.lens.reading(keys) if reading is None else reading
+        standing = Standing()
+        layer, resolved = 0, _NOTHING
+        for entry in self._entries:
+            key: Any = seen & entry.care
+            if entry.reads:
+                if key & entry.alternatives == entry.alternatives:
+                    continue
+                if entry.reads_resolved and entry.layer != layer:
+                    # The rules that may speak of it are all in the layers below.
+                    layer, resolved = entry.layer, self._resolve(standing, keys)
+                key = (key, resolved if entry.reads_resolved else None,
+                       *[standing.makers.get(pair) for pair in entry.reads])  # fmt: skip
+            try:
+                state = entry.states[key]
+            except KeyError:
+                state = entry.states[key] = self._state(entry, keys, standing, resolved.concluded)
+                self.size += 1
+            if state is not None:
+                standing.add(state, entry)
+        return standing
+
+    def _state(self, entry: _Entry, keys: Mapping[str, Key], standing: Standing, resolved: Concluded) -> State | None:
+        rule = entry.rule
+        concluded = _seen_by(entry, standing, resolved)
+        value = truth(rule.condition, keys, concluded)
+        left = TRUE if value else FALSE
+        unsure = any(state.unsure for pair in entry.reads for state in standing.makers.get(pair, ()))
+        if value is None or unsure or any(fact not in keys for fact in entry.asks_unknown):
+            below = _below(entry, keys, standing)
+            residue = below.residue(rule.condition)
+            # What is left may contradict itself, or hold whatever the answers: then nothing is open.
+            if essential(residue, self._vocab):
+                left = residue
+        if value is False and left is FALSE:
+            return None
+        turns = self._turns(left, keys, standing) if left is not TRUE and left is not FALSE else frozenset()
+        reasons = tuple(_reasons(rule.condition, True, keys, concluded)) if value else ()
+        return State(rule, value, left, turns, _unknown(entry.codes_from, keys), concluded, reasons)
+
+    def _turns(self, left: Condition, keys: Mapping[str, Key], standing: Standing) -> frozenset[str]:
+        facts = essential(left, self._vocab)
+        contested = facts & concluded_facts()
+        if contested:
+            # Which rule wins a contested part is up to the rules that may: what turns them turns this one. A fact that
+            # the rule does not test itself comes with the state of a rule below, and so do the rules that decide it.
+            for fact in contested:
+                makers = standing.makers.get((fact, None), ())
+                facts = facts.union(_unknown(self._codes_of[fact], keys), *(state.turns for state in makers))
+        return facts - concluded_facts()
+
+    def _resolve(self, standing: Standing, keys: Mapping[str, Key]) -> _Resolved:
+        """What the rules so far come to on the resolved parts."""
+        speaking = tuple(standing.speaking)
+        key = (speaking, keys.get("line.code"), *[keys.get(fact) for fact in self._codes_from])
+        found = self._resolutions.get(key)
+        if found is None:
+            fired = [state.rule for state in speaking if state.truth]
+            undecided = [state.rule for state in speaking if not state.truth]
+            found = _Resolved(concluded_by(self.payer, fired, undecided, keys))
+            self._resolutions[key] = found
+            self.size += 1
+        return found
+
+
+def _unknown(facts: Iterable[str], keys: Mapping[str, Key]) -> tuple[str, ...]:
+    return tuple(fact for fact in facts if fact not in keys)
+
+
+def _seen_by(entry: _Entry, standing: Standing, resolved: Concluded) -> Concluded:
+    """What the rules below conclude, as far as the rule tests it."""
+    certain = {pair: ids for pair, ids in resolved.certain.items() if pair[0] in entry.reads_resolved}
+    possible = {pair: ids for pair, ids in resolved.possible.items() if pair[0] in entry.reads_resolved}
+    for pair in entry.reads:
+        if pair[0] not in RESOLVED_FACTS:
+            makers = standing.makers.get(pair, ())
+            for pairs, value in ((certain, True), (possible, None)):
+                ids = tuple(state.rule.id for state in makers if state.truth is value)
+                if ids:
+                    pairs[pair] = ids
+    return Concluded(certain, possible)
+
+
+def _reasons(
+    condition: Condition, wanted: bool, keys: Mapping[str, Key], concluded: Concluded
+) -> Iterator[tuple[Test, bool]]:
+    """The tests that make the condition hold (or, not wanted, fail to hold)."""
+    if isinstance(condition, Test):
+        if truth(condition, keys, concluded) is wanted:
+            yield condition, wanted
+    elif isinstance(condition, Not):
+        yield from _reasons(condition.item, not wanted, keys, concluded)
+    else:
+        for item in condition.items:
+            if truth(item, keys, concluded) is wanted:
+                yield from _reasons(item, wanted, keys, concluded)
+
+
+def _below(entry: _Entry, keys: Mapping[str, Key], standing: Standing) -> Below:
+    makers = {pair: standing.makers.get(pair, ()) for pair in entry.reads}
+    live = {fact: [state for state in makers[fact, None] if state.fires or state.open] for fact in entry.reads_resolved}
+    contested = (fact for fact, states in live.items() if len(states) > 1 and any(state.unsure for state in states))
+    return Below(
+        keys,
+        {pair: [(state.rule, state.left) for state in states] for pair, states in makers.items()},
+        frozenset(contested),
+    )
+
+
+@lru_cache(maxsize=2_000)
+def standings(payer: PayerRules, vocab: Vocabulary) -> Standings:
+    """The standings of a payer's rules, made once."""
+    return Standings(payer, vocab)
