@@ -18,13 +18,14 @@ from typing import Any
 from dateutil.relativedelta import relativedelta
 
 from byreport.brief import brief
+from byreport.case import Case, case_of
 from byreport.chain import concluded_facts
 from byreport.evaluate import holds
 from byreport.facts import REFERENCE, Facts
-from byreport.lens import old_from, priced_by
-from byreport.precedence import Claim, Resolution, codes_of, part_of, resolve
+from byreport.lens import priced_by
+from byreport.precedence import Claim, codes_of
 from byreport.questions import MATTERS, WEIGHT, Question, questions
-from byreport.rule import Conclusion, Rule, Source, Test
+from byreport.rule import Conclusion, Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.standing import Standing, State, standings
 from byreport.template import Hole, Holes, Piece, Template, cut, dumps, joined, numbered, origin, shown
@@ -93,10 +94,10 @@ def argued(payer: PayerRules, facts: Facts, fired: Iterable[Rule], standing: Sta
 
     Raises EngineDisagrees when the engine and the evaluator do not say the same rules fire.
     """
-    ordered = sorted(fired, key=lambda rule: (payer.depth[rule.ruleset], rule.id))
-    if {rule.id for rule in ordered} != {rule.id for rule in standing.fired}:
-        raise EngineDisagrees(payer.payer, ordered, standing.fired)
-    builder = _Builder(payer, facts, ordered, standing, vocab)
+    rules = list(fired)
+    if {rule.id for rule in rules} != {rule.id for rule in standing.fired}:
+        raise EngineDisagrees(payer.payer, rules, standing.fired)
+    builder = _Builder(payer, facts, case_of(payer, rules, facts.keys, standing.cases), standing, vocab)
     return builder.template(builder.body())
 
 
@@ -109,20 +110,14 @@ class EngineDisagrees(RuntimeError):
 
 
 class _Builder:
-    def __init__(
-        self, payer: PayerRules, facts: Facts, fired: list[Rule], standing: Standing, vocab: Vocabulary
-    ) -> None:
+    def __init__(self, payer: PayerRules, facts: Facts, case: Case, standing: Standing, vocab: Vocabulary) -> None:
         self.payer = payer
         self.facts = facts
-        self.fired = fired
+        self.case = case
         self.standing = standing
         self.vocab = vocab
         self.form = facts.shown.get("claim_form")
-        self.resolution: Resolution = resolve(fired, payer.depth, facts.keys)
-        self.by_verb: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
-        for rule in fired:
-            for conclusion in rule.then:
-                self.by_verb[conclusion.verb].append((rule, conclusion))
+        self.resolution = case.resolution
         # Rules that fire, but that an answer could still silence.
         self.provisional = {state.rule.id for state in standing.states if state.fires and state.turns}
         self.direct: dict[str, set[str]] = defaultdict(set)
@@ -163,11 +158,11 @@ class _Builder:
 
     def template(self, body: dict[str, Any]) -> Template:
         before, after = dumps(body).split(dumps(_EXPLANATIONS))
-        explanations = [explained(self.standing.of[rule.id]) for rule in self.fired]
+        explanations = [explained(self.standing.of[rule.id]) for rule in self.case.fired]
         between = [each for explanation in explanations for each in (_COMMA, explanation)][1:]
         whole = joined([cut(before, self.holes), _OPENING, *between, _CLOSING, cut(after, self.holes)])
         slots, fills = numbered(whole.holes)
-        fired = tuple(rule.id for rule in self.fired)
+        fired = self.case.ids
         return Template(
             texts=whole.texts,
             slots=slots,
@@ -236,7 +231,7 @@ class _Builder:
     def documentation(self) -> list[Part]:
         held = self.facts.shown.get("documentation")
         gathered: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
-        for rule, conclusion in self.by_verb["require_document"]:
+        for rule, conclusion in self.case.said("require_document"):
             gathered[conclusion.settings["item"]].append((rule, conclusion))
         if gathered and held is None:
             self.direct["documentation"].add("documentation")
@@ -275,7 +270,7 @@ class _Builder:
 
     def _field_edits(self) -> Iterable[Part]:
         gathered: dict[tuple[str, tuple[str, ...]], list[tuple[Rule, Conclusion]]] = defaultdict(list)
-        for rule, conclusion in self.by_verb["require_field"]:
+        for rule, conclusion in self.case.said("require_field"):
             gathered[conclusion.settings["field"], conclusion.settings.get("one_of", ())].append((rule, conclusion))
         for (field, allowed), entries in sorted(gathered.items()):
             key = self.facts.keys.get(field)
@@ -298,7 +293,7 @@ class _Builder:
 
     def _modifier_edits(self) -> Iterable[Part]:
         gathered: dict[str, list[tuple[Rule, Conclusion]]] = defaultdict(list)
-        for rule, conclusion in self.by_verb["require_modifier"]:
+        for rule, conclusion in self.case.said("require_modifier"):
             gathered[conclusion.settings["modifier"]].append((rule, conclusion))
         held = self.facts.shown.get("line.modifiers")
         for modifier, entries in sorted(gathered.items()):
@@ -344,7 +339,7 @@ class _Builder:
 
     def denials(self) -> list[Part]:
         gathered: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
-        for rule, conclusion in self.by_verb["deny"]:
+        for rule, conclusion in self.case.said("deny"):
             settings = conclusion.settings
             gathered[settings["group"], settings["carc"], settings.get("rarc") or "", settings["unless"]].append(rule)
         parts = []
@@ -411,14 +406,14 @@ class _Builder:
 
     def exclusions(self) -> list[Part]:
         gathered: dict[str, set[str]] = defaultdict(set)
-        for rule, conclusion in self.by_verb["not_billable"]:
+        for rule, conclusion in self.case.said("not_billable"):
             gathered[conclusion.settings["reason"]].add(rule.id)
         return [{"reason": reason, "rules": sorted(rules)} for reason, rules in sorted(gathered.items())]
 
     # --- outcome, questions, cautions -----------------------------------------------------------------------------
 
     def outcome(self, authorization: Part, asked: list[Question]) -> str:
-        if any(rule.id not in self.provisional for rule, _ in self.by_verb["not_billable"]):
+        if any(rule.id not in self.provisional for rule, _ in self.case.said("not_billable")):
             return "not_billable"
         if self.resolution.conflicts:
             return "review"
@@ -463,7 +458,7 @@ class _Builder:
             *self._gap_cautions(authorization, pricing, code),
             *self._source_cautions(),
         ]
-        for rule, conclusion in self.by_verb["caution"]:
+        for rule, conclusion in self.case.said("caution"):
             cautions.append(_caution("policy", conclusion.settings["text"], [rule.id]))
         return sorted(cautions, key=lambda c: (_CAUTION_ORDER.index(c["kind"]), c["text"]))
 
@@ -495,22 +490,12 @@ class _Builder:
 
     def _source_cautions(self) -> Iterable[Part]:
         day = self.facts.shown.get("date_of_service")
-        leaned_on: dict[Source, set[str]] = defaultdict(set)
-        for rule in self.fired:
-            if self._counts(rule):
-                for source in rule.sources:
-                    leaned_on[source].add(rule.id)
-        gathered: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for source, rules in leaned_on.items():
-            for kind, text in _doubts(source, day):
-                gathered[kind, text] |= rules
+        gathered: dict[tuple[str, str], frozenset[str]] = {}
+        for first_day, kind, text, rules in self.case.doubts:
+            if not first_day or (day and day >= first_day):
+                gathered[kind, text] = gathered.get((kind, text), rules) | rules
         for (kind, text), ids in gathered.items():
             yield _caution(kind, text, sorted(ids))
-
-    def _counts(self, rule: Rule) -> bool:
-        """Whether anything the rule says is left: one that was overridden in all it says is not leaned on."""
-        beaten = {part for name, _, part in self.resolution.overridden if name == rule.id}
-        return not beaten or any(part_of(conclusion) not in beaten for conclusion in rule.then)
 
     # --- small things ------------------------------------------------------------------------------------------------
 
@@ -605,20 +590,6 @@ def last_day(day: str, unit: str, count: int, start: str) -> str:
 
 def _month_end(day: date) -> date:
     return day.replace(day=calendar.monthrange(day.year, day.month)[1])
-
-
-def _doubts(source: Source, day: str | None) -> Iterable[tuple[str, str]]:
-    """Why a source is to be read with care: its age on the date of service, and whose account it is."""
-    where = f"{source.title} ({source.publisher})"
-    if source.published is None:
-        yield "old_source", f"{where} carries no date; check that it still holds."
-    elif day and day >= old_from(source.published):
-        yield (
-            "old_source",
-            f"{where} was published on {source.published}, over three years before the service; check for a newer one.",
-        )
-    if source.authority == "secondary":
-        yield "secondary_source", f"{where} is somebody else's account of the policy."
 
 
 _EXPLANATIONS = "\0fired\0"

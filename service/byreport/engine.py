@@ -24,6 +24,8 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from operator import getitem
 from typing import Any
 
 import durable_rules_engine as durable
@@ -31,7 +33,8 @@ import durable_rules_engine as durable
 from byreport.dnf import Literal, conjunctions
 from byreport.evaluate import holds
 from byreport.facts import of_payer
-from byreport.precedence import resolve, resolved_facts
+from byreport.lens import CACHED_VALUES, ByValue, bounds, codes_from
+from byreport.precedence import part_of, resolve, resolved_facts
 from byreport.rule import All, AnyOf, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
 from byreport.strata import RESOLVED
@@ -39,9 +42,6 @@ from byreport.vocabulary import Key, Vocabulary, vocabulary
 
 MAX_CONJUNCTIONS = 400
 """Per handle; the engine loops for ever at 512 different tests below one node."""
-
-CACHED_VALUES = 4_096
-"""Values per fact whose rendering is remembered."""
 
 _LIMITS = ("302", "303")
 _RESOLVED_FACTS = frozenset(fact for facts in RESOLVED.values() for fact in facts)
@@ -66,6 +66,8 @@ class _Writer:
     def __init__(self, vocab: Vocabulary) -> None:
         self.vocab = vocab
         self.native: dict[str, str] = {}
+        self.constants: dict[str, dict[Any, None]] = {}
+        """For each native property's fact the values that some conjunction asks for; others are not written."""
         self.flags: dict[str, dict[Literal, str]] = {}
         self.derived: dict[tuple[str, Any], str] = {}
         self.count = 0
@@ -77,6 +79,7 @@ class _Writer:
         if fact.origin == "concluded":
             return self.derived.setdefault((test.fact, test.value), self.name("d")), "true"
         if wanted and test.operator == "equals" and not fact.many:
+            self.constants.setdefault(test.fact, {})[test.value] = None
             return self.native.setdefault(test.fact, self.name("p")), _json(_plain(test.value))
         return self.flags.setdefault(test.fact, {}).setdefault(literal, self.name("f")), "true"
 
@@ -90,11 +93,17 @@ class _Writer:
         found.update(fact for fact, flags in self.flags.items() if used & set(flags.values()))
         return sorted(found)
 
+    def bounds(self, fact: str) -> list[Any] | None:
+        """The values that tell apart what the fact's properties are; None where each value is one of its own."""
+        asked = [test for test, _ in self.flags.get(fact, ())]
+        asked += [Test(fact, "equals", value) for value in self.constants.get(fact, ())]
+        return bounds(self.vocab.facts[fact], asked)
+
     def fragment(self, fact: str, key: Key | None, used: frozenset[str]) -> str:
         """The used properties of one fact with this key, as JSON members with a leading comma."""
         members = []
         native = self.native.get(fact)
-        if native in used and key is not None:
+        if native in used and key in self.constants[fact]:
             members.append(f',"{native}":{_json(_plain(key))}')
         for (test, wanted), flag in self.flags.get(fact, {}).items():
             if flag in used and holds(test, key) is wanted:
@@ -119,7 +128,10 @@ class _Handle:
         self.writer = writer
         self.stage = members[0].stage
         self.used = frozenset(name for member in members for name, _ in member.properties)
-        self.caches: list[tuple[str, dict[Key | None, str]]] = [(fact, {}) for fact in writer.facts(self.used)]
+        self.facts = writer.facts(self.used)
+        self.fragments = [
+            ByValue(partial(writer.fragment, fact, used=self.used), writer.bounds(fact)) for fact in self.facts
+        ]
         self.head = f'{{"sid":"s","id":"0","stage":{self.stage}'
         self.handle = durable.create_ruleset("byreport", _json(self.definition()))
         self.close = weakref.finalize(self, _free, self.handle)
@@ -148,15 +160,7 @@ class _Handle:
         """
         if self.dirty:
             self.reset()
-        parts = [self.head]
-        for fact, cache in self.caches:
-            key = keys.get(fact)
-            text = cache.get(key)
-            if text is None:
-                text = self.writer.fragment(fact, key, self.used)
-                if len(cache) < CACHED_VALUES:
-                    cache[key] = text
-            parts.append(text)
+        parts = [self.head, *map(getitem, self.fragments, map(keys.get, self.facts))]
         parts.extend([f',"{flag}":true' for flag in flags])
         parts.append("}")
         handle = self.handle
@@ -210,6 +214,9 @@ class Engine:
         derived = self._writer.derived
         self._asserts = [[derived[pair] for c in rule.then if (pair := asserts(c)) in derived] for rule in self._rules]
         self._resolved = {pair: flag for pair, flag in derived.items() if pair[0] in _RESOLVED_FACTS}
+        self._speaks = [any(part_of(c) in _RESOLVED_PARTS for c in rule.then) for rule in self._rules]
+        self._deciding = ("line.code", *sorted({fact for rule in self._rules for fact in codes_from(rule)}))
+        self._known_flags: dict[Any, frozenset[str]] = {}
         self._stages = [
             [_Handle(pack, self._writer) for pack in _packs(members, stage)]
             for stage in sorted({member.stage for member in members})
@@ -256,12 +263,21 @@ class Engine:
     def _concluded(self, fired: set[int], keys: Mapping[str, Key]) -> set[str]:
         flags = {flag for index in fired for flag in self._asserts[index]}
         if self._resolved:
-            resolution = resolve([self._rules[index] for index in fired], self.payer.depth, keys, _RESOLVED_PARTS)
+            speaking = [index for index in fired if self._speaks[index]]
+            if speaking:
+                flags |= self._resolve(frozenset(speaking), keys)
+        return flags
+
+    def _resolve(self, speaking: frozenset[int], keys: Mapping[str, Key]) -> frozenset[str]:
+        """The flags of the facts that stand on a resolved part, by the rules that speak of one."""
+        known = (speaking, *[keys.get(fact) for fact in self._deciding])
+        flags = self._known_flags.get(known)
+        if flags is None:
+            resolution = resolve([self._rules[index] for index in speaking], self.payer.depth, keys, _RESOLVED_PARTS)
             facts = resolved_facts(resolution, keys)
-            for (fact, value), flag in self._resolved.items():
-                held = facts.get(fact, False)
-                if value in held if isinstance(held, frozenset) else held is value:
-                    flags.add(flag)
+            flags = frozenset(flag for (fact, value), flag in self._resolved.items() if _is(facts.get(fact), value))
+            if len(self._known_flags) < CACHED_VALUES:
+                self._known_flags[known] = flags
         return flags
 
     def _split(self, stage: list[_Handle], handle: _Handle, error: Exception) -> None:
@@ -277,6 +293,10 @@ class Engine:
         handle.reset()
         handle.close()
         self.splits += 1
+
+
+def _is(held: frozenset[Any] | bool | None, value: Any) -> bool:
+    return value in held if isinstance(held, frozenset) else held is value
 
 
 def _compile(layers: list[list[Rule]], writer: _Writer, settled: Mapping[str, Key]) -> list[_Conjunction]:

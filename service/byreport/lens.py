@@ -7,10 +7,12 @@ value of a fact sets the same bits always, so a reading is one OR per fact.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
+from operator import getitem, or_
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
@@ -20,12 +22,55 @@ from byreport.evaluate import holds
 from byreport.facts import REFERENCE, Facts
 from byreport.rule import Rule, Test
 from byreport.rulebook import PayerRules
-from byreport.vocabulary import Key, Vocabulary
+from byreport.vocabulary import Fact, Key, Vocabulary
 
 CACHED_VALUES = 4_096
 OLD_AFTER_YEARS = 3
+PRESENCE = frozenset({"present", "missing", "unknown"})
+"""Operators that ask only whether a fact is known, and whether it is empty."""
+EMPTY_KEYS: tuple[Key, ...] = ("", frozenset())
 _RAW = ("line.code", "claim_form")
 """Facts whose very value decides what is said, so that each value is a situation of its own."""
+
+
+class ByValue(dict[Any, Any]):
+    """What a fact's values come to, worked out when a value is first met and remembered, up to a bound.
+
+    With `bounds`, the sorted values that tell the fact's tests apart, a value comes to what any other between the same
+    two comes to: a day met for the first time costs a look-up, and of a charge that is only asked for nothing is kept.
+    """
+
+    def __init__(self, of: Callable[[Any], Any], bounds: Sequence[Any] | None) -> None:
+        super().__init__({None: of(None)})
+        self._of = of
+        self._bounds = bounds
+        self._between: dict[tuple[int, int], Any] = {}
+
+    def __missing__(self, key: Any) -> Any:
+        if self._bounds is None or key in EMPTY_KEYS:
+            found = self._of(key)
+        else:
+            place = bisect_left(self._bounds, key), bisect_right(self._bounds, key)
+            if place not in self._between:
+                self._between[place] = self._of(key)
+            found = self._between[place]
+            if not self._bounds:
+                return found
+        if len(self) < CACHED_VALUES:
+            self[key] = found
+        return found
+
+
+def bounds(fact: Fact, asked: Iterable[Test]) -> list[Any] | None:
+    """The values that tell the tests on a fact apart, where order and equality are all they ask for; else None."""
+    found: set[Any] = set()
+    for test in asked:
+        if test.operator in PRESENCE:
+            continue
+        if fact.many or fact.type == "boolean" or test.operator == "matches":
+            return None
+        found.update(test.value if test.operator == "one_of" else (test.value,))
+    return sorted(found)
 
 
 class Lens:
@@ -49,9 +94,15 @@ class Lens:
         self._raw = tuple(sorted(raw))
         for fact in sorted(with_sources({*self._groups, *self._compared, *raw, "drug.name"}, vocab)):
             self._unknown[fact] = self._bit()
-        self._caches: list[tuple[str, dict[Key | None, int]]] = [
-            (fact, {None: self._bits_of(fact, None)}) for fact in self._unknown
+        self._facts = tuple(self._unknown)
+        self._bits_by_value = [
+            ByValue(partial(self._bits_of, fact), bounds(vocab.facts[fact], self._asked(fact))) for fact in self._facts
         ]
+
+    def _asked(self, fact: str) -> Iterator[Test]:
+        yield from self._compared.get(fact, ())
+        for group in self._groups.get(fact, ()):
+            yield from (test for test, _ in group)
 
     def _bit(self) -> int:
         self._bits += 1
@@ -80,20 +131,7 @@ class Lens:
 
     def reading(self, keys: Mapping[str, Key]) -> int:
         """What the rules see of the facts (name to key, unknown facts absent)."""
-        bits = 0
-        for fact, cache in self._caches:
-            key = keys.get(fact)
-            try:
-                bits |= cache[key]
-            except KeyError:
-                bits |= self._learn(fact, key, cache)
-        return bits
-
-    def _learn(self, fact: str, key: Key | None, cache: dict[Key | None, int]) -> int:
-        bits = self._bits_of(fact, key)
-        if len(cache) < CACHED_VALUES:
-            cache[key] = bits
-        return bits
+        return reduce(or_, map(getitem, self._bits_by_value, map(keys.get, self._facts)), 0)
 
     def _bits_of(self, fact: str, key: Key | None) -> int:
         bits = self._unknown[fact] if key is None else 0

@@ -7,9 +7,9 @@ each alternative of what is left, values that satisfy it are tried with and with
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from byreport.standing import Standing, State
 from byreport.vocabulary import Fact, Key, Vocabulary
@@ -49,36 +49,44 @@ EXPLANATION = "explanation"
 
 @dataclass(frozen=True)
 class Question:
-    """An unknown fact, and the parts of the decision that its answer could change."""
+    """An unknown fact, and the parts of the decision that its answer could change.
+
+    The greater its `weight`, the more decisive the answer is, and the earlier it is asked.
+    """
 
     fact: str
     would_decide: tuple[str, ...]
-
-    @property
-    def weight(self) -> int:
-        """How decisive the answer is; the greater, the earlier it is asked."""
-        return sum(WEIGHT[part] for part in self.would_decide)
+    weight: int
 
 
-def asked_by(state: State) -> tuple[tuple[str, frozenset[str]], ...]:
-    """The unknown facts that an undecided rule waits for, each with the parts of the decision it could change."""
-    found = state.remembered.get("asked_by")
+_BITS = {part: 1 << number for number, part in enumerate(WEIGHT)}
+_CAUTIONS = _BITS["cautions"]
+"""A set of parts is the sum of their bits here: a decision adds up dozens of them."""
+
+
+@lru_cache(maxsize=8_192)
+def _question(fact: str, bits: int) -> Question:
+    parts = [part for part in WEIGHT if bits & _BITS[part]]
+    shown = [part for part in parts if part != EXPLANATION] or parts
+    ordered = tuple(sorted(shown, key=lambda part: (-WEIGHT[part], part)))
+    return Question(fact, ordered, sum(WEIGHT[part] for part in ordered))
+
+
+def bits_of(parts: Iterable[str]) -> int:
+    """The sum of the bits of different parts."""
+    return sum(_BITS[part] for part in set(parts))
+
+
+def asked_by(state: State) -> tuple[tuple[str, int], ...]:
+    """The unknown facts that an undecided rule waits for, each with the bits of the parts it could change."""
+    found: tuple[tuple[str, int], ...] | None = state.remembered.get("asked_by")
     if found is None:
-        parts = frozenset(PARTS[c.verb] for c in state.rule.then if c.verb in PARTS) or frozenset({EXPLANATION})
-        asked: dict[str, frozenset[str]] = dict.fromkeys(state.turns, parts)
+        bits = bits_of(PARTS[c.verb] for c in state.rule.then if c.verb in PARTS) or _BITS[EXPLANATION]
+        asked = dict.fromkeys(state.turns, bits)
         # A rule may be undecided and yet never fire, when what it waits for contradicts itself.
         for held in state.codes_held if state.turns or state.fires else ():
-            asked[held] = asked.get(held, frozenset()) | {"code"}
+            asked[held] = asked.get(held, 0) | _BITS["code"]
         found = state.remembered["asked_by"] = tuple(asked.items())
-    return found
-
-
-def open_facts(standing: Standing) -> dict[str, set[str]]:
-    """The unknown facts that could make some rule fire or not, with the parts those rules speak of."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for state in standing.states:
-        for fact, parts in asked_by(state):
-            found[fact] |= parts
     return found
 
 
@@ -94,27 +102,27 @@ def questions(
     decide. A computed fact is asked through the claim facts it comes from. A drug that is not named is always asked
     for: its name could show that a fact disagrees with reference data.
     """
-    found = open_facts(standing)
-    for fact, parts in direct.items():
-        found[fact].update(parts)
-    asked: dict[str, set[str]] = defaultdict(set)
-    for name, parts in found.items():
-        for source in _askable(vocab.facts[name], keys, vocab):
-            asked[source].update(parts)
+    found = {fact: bits_of(parts) for fact, parts in direct.items()}
+    for state in standing.states:
+        for fact, bits in asked_by(state):
+            found[fact] = found.get(fact, 0) | bits
     if "drug.name" not in keys:
-        for source in _askable(vocab.facts["drug.name"], keys, vocab):
-            asked[source].add("cautions")
-    result = []
-    for name, parts in asked.items():
-        shown = parts - {EXPLANATION} or parts
-        result.append(Question(name, tuple(sorted(shown, key=lambda part: (-WEIGHT[part], part)))))
-    return sorted(result, key=lambda question: (-question.weight, question.fact))
+        found["drug.name"] = found.get("drug.name", 0) | _CAUTIONS
+    asked: dict[str, int] = {}
+    for name, bits in found.items():
+        for source in _askable(vocab.facts[name], keys, vocab):
+            asked[source] = asked.get(source, 0) | bits
+    return sorted([_question(name, bits) for name, bits in asked.items()], key=_order)
 
 
-def _askable(fact: Fact, keys: Mapping[str, Key], vocab: Vocabulary) -> Iterator[str]:
+def _order(question: Question) -> tuple[int, str]:
+    return -question.weight, question.fact
+
+
+def _askable(fact: Fact, keys: Mapping[str, Key], vocab: Vocabulary) -> list[str]:
     """The unknown claim facts from which this fact could become known, itself among them if a claim may give it."""
-    if fact.origin == "claim" and fact.name not in keys:
-        yield fact.name
+    found = [fact.name] if fact.origin == "claim" and fact.name not in keys else []
     for source in fact.sources:
         if source not in keys and (source != "line.ndc.code" or "drug.name" not in keys):
-            yield from _askable(vocab.facts[source], keys, vocab)
+            found += _askable(vocab.facts[source], keys, vocab)
+    return found

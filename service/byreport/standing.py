@@ -12,18 +12,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import repeat
+from operator import and_
 from typing import Any
 
+from byreport.case import Case
 from byreport.chain import Concluded, concluded_by, concluded_facts, truth
+from byreport.dnf import conjunctions
 from byreport.essential import essential
 from byreport.lens import Lens, codes_from
-from byreport.precedence import part_of
 from byreport.residues import FALSE, RESOLVED_FACTS, TRUE, Below, Pair, made_by, read_by
 from byreport.rule import Condition, Not, Rule, Test, tests
 from byreport.rulebook import PayerRules
+from byreport.strata import RESOLVED
 from byreport.vocabulary import Key, Vocabulary
-
-_RESOLVED_PARTS = frozenset({"code", "prior_authorization"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,10 @@ class State:
     concluded: Concluded
     reasons: tuple[tuple[Test, bool], ...]
     """The tests that make it fire, each with whether it is to hold."""
+    makes: tuple[Pair, ...] = ()
+    """What the rule may conclude."""
+    speaks: bool = False
+    """Whether it says something of a resolved part, be it only that another rule does not count."""
     remembered: dict[str, Any] = field(default_factory=dict)
     """For what follows from the state alone, by whoever works it out."""
 
@@ -60,6 +66,10 @@ class State:
     def unsure(self) -> bool:
         """Whether an answer could still change what it concludes."""
         return self.open or (self.fires and bool(self.codes_held))
+
+
+_OUT = State(Rule("", "", "", TRUE, (), ()), False, FALSE, frozenset(), (), Concluded({}, {}), ())
+"""The state of every rule that is out of the question."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,29 +96,31 @@ class _Entry:
         )
         self.reads_resolved = frozenset(fact for fact, _ in self.reads if fact in RESOLVED_FACTS)
         self.makes = tuple(dict.fromkeys(made_by(rule)))
-        self.speaks = any(part_of(conclusion) in _RESOLVED_PARTS for conclusion in rule.then)
+        self.speaks = any(conclusion.verb in RESOLVED for conclusion in rule.then)
         self.asks_unknown = tuple(dict.fromkeys(test.fact for test in own if test.operator == "unknown"))
         given = {test.fact for test in own if test.fact not in concluded_facts()}
         held = {code for fact in self.reads_resolved for code in codes_of[fact]}
         self.care = self.alternatives | lens.unknown({*given, *self.codes_from, *held})
-        self.states: dict[Any, State | None] = {}
+        self.always = any(
+            all(test.fact not in concluded_facts() for test, _ in literals) for literals in conjunctions(rule.condition)
+        )
+        """Whether it may fire although nothing that it reads was concluded."""
+        self.states: dict[Any, State] = {}
 
 
 class Standing:
     """The rules that are not out of the question on some facts, in the order of strata."""
 
-    def __init__(self) -> None:
+    def __init__(self, cases: dict[Any, Case]) -> None:
+        self.cases = cases
+        """Those of the payer that were met before."""
         self.states: list[State] = []
-        self.speaking: list[State] = []
-        """Those that may speak of a resolved part."""
         self.makers: dict[Pair, tuple[State, ...]] = {}
 
-    def add(self, state: State, entry: _Entry) -> None:
+    def add(self, state: State) -> None:
         """Take a rule's state in, and what it may conclude."""
         self.states.append(state)
-        if entry.speaks and state.truth is not False:
-            self.speaking.append(state)
-        for pair in entry.makes:
+        for pair in state.makes:
             self.makers[pair] = (*self.makers.get(pair, ()), state)
 
     @cached_property
@@ -136,43 +148,69 @@ class Standings:
             for fact, _ in made_by(rule):
                 codes_of[fact].update(codes_from(rule))
         self._codes_from = tuple(sorted({fact for rule in payer.rules for fact in codes_from(rule)}))
-        self._entries = [
+        entries = [
             _Entry(rule, number, self.lens, codes_of) for number, layer in enumerate(payer.strata[0]) for rule in layer
         ]
+        self._reading = [entry for entry in entries if entry.reads]
+        self._alone = [entry for entry in entries if not entry.reads]
+        self._alone_states = [entry.states for entry in self._alone]
+        self._alone_care = [entry.care for entry in self._alone]
         self._resolutions: dict[Any, _Resolved] = {}
+        self._cases: dict[Any, Case] = {}
 
     def forget(self) -> None:
         """Keep no state."""
-        for entry in self._entries:
+        for entry in (*self._alone, *self._reading):
             entry.states.clear()
         self._resolutions.clear()
+        self._cases.clear()
         self.size = 0
 
     def of(self, keys: Mapping[str, Key], reading: int | None = None) -> Standing:
         """The standing of the rules on the facts (name to key, unknown facts absent); `reading` is the lens's."""
         seen = self.lens.reading(keys) if reading is None else reading
-        standing = Standing()
-        layer, resolved = 0, _NOTHING
-        for entry in self._entries:
-            key: Any = seen & entry.care
-            if entry.reads:
-                if key & entry.alternatives == entry.alternatives:
-                    continue
-                if entry.reads_resolved and entry.layer != layer:
-                    # The rules that may speak of it are all in the layers below.
-                    layer, resolved = entry.layer, self._resolve(standing, keys)
-                key = (key, resolved if entry.reads_resolved else None,
-                       *[standing.makers.get(pair) for pair in entry.reads])  # fmt: skip
-            try:
-                state = entry.states[key]
-            except KeyError:
-                state = entry.states[key] = self._state(entry, keys, standing, resolved.concluded)
-                self.size += 1
-            if state is not None:
-                standing.add(state, entry)
+        standing = Standing(self._cases)
+        for state in self._states_alone(seen, keys, standing):
+            if state is not _OUT:
+                standing.add(state)
+        self._add_reading(seen, keys, standing)
         return standing
 
-    def _state(self, entry: _Entry, keys: Mapping[str, Key], standing: Standing, resolved: Concluded) -> State | None:
+    def _states_alone(self, seen: int, keys: Mapping[str, Key], standing: Standing) -> list[State]:
+        """The states of the rules that read no conclusion."""
+        found = list(map(dict.get, self._alone_states, map(and_, self._alone_care, repeat(seen))))
+        if None in found:
+            for number, entry in enumerate(self._alone):
+                if found[number] is None:
+                    found[number] = self._learn(entry, seen & entry.care, keys, standing, _NOTHING)
+        return found  # type: ignore[return-value]
+
+    def _add_reading(self, seen: int, keys: Mapping[str, Key], standing: Standing) -> None:
+        """Add the states of the rules that read conclusions, the lowest first."""
+        layer, resolved = 0, _NOTHING
+        concluded = standing.makers.keys()
+        for entry in self._reading:
+            own = seen & entry.care
+            if own & entry.alternatives == entry.alternatives or (
+                concluded.isdisjoint(entry.reads) and not entry.always
+            ):
+                continue
+            if entry.reads_resolved and entry.layer != layer:
+                # The rules that may speak of it are all in the layers below.
+                layer, resolved = entry.layer, self._resolve(standing, keys)
+            key = (own, entry.reads_resolved and resolved, *map(standing.makers.get, entry.reads))
+            state = entry.states.get(key) or self._learn(entry, key, keys, standing, resolved)
+            if state is not _OUT:
+                standing.add(state)
+
+    def _learn(
+        self, entry: _Entry, key: Any, keys: Mapping[str, Key], standing: Standing, resolved: _Resolved
+    ) -> State:
+        self.size += 1
+        state = entry.states[key] = self._state(entry, keys, standing, resolved.concluded)
+        return state
+
+    def _state(self, entry: _Entry, keys: Mapping[str, Key], standing: Standing, resolved: Concluded) -> State:
         rule = entry.rule
         concluded = _seen_by(entry, standing, resolved)
         value = truth(rule.condition, keys, concluded)
@@ -185,10 +223,12 @@ class Standings:
             if essential(residue, self._vocab):
                 left = residue
         if value is False and left is FALSE:
-            return None
+            return _OUT
         turns = self._turns(left, keys, standing) if left is not TRUE and left is not FALSE else frozenset()
         reasons = tuple(_reasons(rule.condition, True, keys, concluded)) if value else ()
-        return State(rule, value, left, turns, _unknown(entry.codes_from, keys), concluded, reasons)
+        return State(
+            rule, value, left, turns, _unknown(entry.codes_from, keys), concluded, reasons, entry.makes, entry.speaks
+        )
 
     def _turns(self, left: Condition, keys: Mapping[str, Key], standing: Standing) -> frozenset[str]:
         facts = essential(left, self._vocab)
@@ -203,7 +243,7 @@ class Standings:
 
     def _resolve(self, standing: Standing, keys: Mapping[str, Key]) -> _Resolved:
         """What the rules so far come to on the resolved parts."""
-        speaking = tuple(standing.speaking)
+        speaking = tuple([state for state in standing.states if state.speaks and state.truth is not False])
         key = (speaking, keys.get("line.code"), *[keys.get(fact) for fact in self._codes_from])
         found = self._resolutions.get(key)
         if found is None:

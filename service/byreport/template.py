@@ -136,6 +136,5 @@ def numbered(holes: Iterable[Hole]) -> tuple[tuple[int, ...], tuple[Hole, ...]]:
     return slots, tuple(numbers)
 
 
-def dumps(value: Any) -> str:
-    """JSON as the log keeps it: compact, in the order given, not escaped beyond need."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""JSON as the log keeps it: compact, in the order given, not escaped beyond need."""
