@@ -110,8 +110,9 @@ class Rows:
 
 def shortened(whole: Template) -> Template:
     """The outcome part of a template: the whole decision in short, with the holes that are left of it."""
-    slots, fills = numbered(whole.brief.holes)
-    return replace(whole, texts=whole.brief.texts, slots=slots, fills=fills)
+    piece = whole.brief.piece
+    slots, fills = numbered(piece.holes)
+    return replace(whole, texts=piece.texts, slots=slots, fills=fills)
 
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:

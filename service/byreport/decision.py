@@ -8,7 +8,7 @@ from __future__ import annotations
 import calendar
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -28,7 +28,7 @@ from byreport.questions import MATTERS, WEIGHT, Question, questions
 from byreport.rule import Conclusion, Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.standing import Standing, State, standings
-from byreport.template import Hole, Holes, Piece, Template, cut, dumps, joined, numbered, origin, shown
+from byreport.template import Brief, Hole, Holes, Piece, Template, cut, dumps, joined, numbered, origin, shown
 from byreport.vocabulary import Vocabulary, vocabulary
 
 OUTCOMES = ("not_billable", "review", "fix", "needs_information", "ready")
@@ -136,9 +136,8 @@ class _Builder:
         if self._code_rests_on_product():
             self.direct["drug.compounded"].add("code")
         asked = questions(self.standing, self.facts.keys, self.direct, self.vocab)
-        outcome = self.outcome(authorization, asked)
         return {
-            "outcome": outcome,
+            "outcome": self.outcome(authorization, asked),
             "code": code,
             "prior_authorization": authorization,
             "documentation": documents,
@@ -147,22 +146,21 @@ class _Builder:
             "pricing": pricing,
             "deadlines": deadlines,
             "exclusions": self.exclusions(),
-            "questions": [*self.which_drug(asked), *(self.question(question) for question in asked)],
+            "questions": [*self.which_drug(asked), *(_asked(question, self.vocab) for question in asked)],
             "cautions": self.cautions(authorization, pricing, code),
-            "fired": _EXPLANATIONS,
-            "overridden": [
-                {"rule": rule, "by": by, "part": part} for rule, by, part in sorted(self.resolution.overridden)
-            ],
-            "notice": NOTICE,
         }
 
     def template(self, body: dict[str, Any]) -> Template:
-        before, after = dumps(body).split(dumps(_EXPLANATIONS))
-        explanations = [explained(self.standing.of[rule.id]) for rule in self.case.fired]
-        between = [each for explanation in explanations for each in (_COMMA, explanation)][1:]
-        whole = joined([cut(before, self.holes), _OPENING, *between, _CLOSING, cut(after, self.holes)])
+        states = [self.standing.of[rule.id] for rule in self.case.fired]
+        overridden = [{"rule": rule, "by": by, "part": part} for rule, by, part in sorted(self.resolution.overridden)]
+        whole = joined(
+            [
+                cut(f"{{{','.join([f'{_NAMES[name]}{_text_of(part)}' for name, part in body.items()])}", self.holes),
+                explanations(states, self.standing.remembered),
+                Piece((f',"overridden":{dumps(overridden)},"notice":{dumps(NOTICE)}}}',)),
+            ]
+        )
         slots, fills = numbered(whole.holes)
-        fired = self.case.ids
         return Template(
             texts=whole.texts,
             slots=slots,
@@ -170,9 +168,9 @@ class _Builder:
             outcome=body["outcome"],
             authorization=body["prior_authorization"]["status"],
             recommended=body["code"]["recommended"],
-            fired=fired,
+            fired=self.case.ids,
             denials=tuple(" ".join(filter(None, (d["group"], d["carc"], d["rarc"]))) for d in body["denials"]),
-            brief=cut(dumps(brief(body, fired)), self.holes),
+            brief=Brief(brief(body, self.case.ids), self.holes),
         )
 
     # --- the parts -----------------------------------------------------------------------------------------------
@@ -425,13 +423,6 @@ class _Builder:
             return "needs_information"
         return "ready"
 
-    def question(self, question: Question) -> Part:
-        return {
-            "fact": question.fact,
-            "ask": self.vocab.facts[question.fact].ask,
-            "would_decide": list(question.would_decide),
-        }
-
     def _code_rests_on_product(self) -> bool:
         """Whether reference data gave the product's code, which would not describe a compound of it."""
         given = self.facts.origin.get("drug.specific_code") != REFERENCE
@@ -457,10 +448,9 @@ class _Builder:
             *self._conflict_cautions(),
             *self._gap_cautions(authorization, pricing, code),
             *self._source_cautions(),
+            *[_caution("policy", said.settings["text"], [rule.id]) for rule, said in self.case.said("caution")],
         ]
-        for rule, conclusion in self.case.said("caution"):
-            cautions.append(_caution("policy", conclusion.settings["text"], [rule.id]))
-        return sorted(cautions, key=lambda c: (_CAUTION_ORDER.index(c["kind"]), c["text"]))
+        return sorted(cautions, key=_caution_order)
 
     def _conflict_cautions(self) -> Iterable[Part]:
         for part, claims in self.resolution.conflicts:
@@ -473,9 +463,7 @@ class _Builder:
 
     def _gap_cautions(self, authorization: Part, pricing: Part, code: Part) -> Iterable[Part]:
         name = self.payer.name
-        if not any(step == self.payer.payer for step in self.payer.chain) or not any(
-            r.ruleset == self.payer.payer for r in self.payer.rules
-        ):
+        if not self.payer.has_own_rules:
             yield _caution("no_policy_on_file", f"No published policy of {name} itself is on file.", [])
         if authorization["status"] == "unknown":
             yield _caution(
@@ -514,6 +502,16 @@ class _Builder:
 
 
 # --- explanation -----------------------------------------------------------------------------------------------------
+
+
+def explanations(states: Sequence[State], remembered: dict[Any, Piece]) -> Piece:
+    """Why each rule fired and what it says, as a JSON member; it follows from the rules' states."""
+    key = tuple(states)
+    found = remembered.get(key)
+    if found is None:
+        between = [each for state in states for each in (_COMMA, explained(state))][1:]
+        found = remembered[key] = joined([_OPENING, *between, _CLOSING])
+    return found
 
 
 def explained(state: State) -> Piece:
@@ -592,8 +590,10 @@ def _month_end(day: date) -> date:
     return day.replace(day=calendar.monthrange(day.year, day.month)[1])
 
 
-_EXPLANATIONS = "\0fired\0"
-_OPENING, _COMMA, _CLOSING = Piece(("[",)), Piece((",",)), Piece(("]",))
+_PARTS = ("outcome", "code", "prior_authorization", "documentation", "edits", "denials", "pricing", "deadlines",
+          "exclusions", "questions", "cautions")  # fmt: skip
+_NAMES = {name: f'"{name}":' for name in _PARTS}
+_OPENING, _COMMA, _CLOSING = Piece((',"fired":[',)), Piece((",",)), Piece(("]",))
 _SPANS = {
     "days": lambda count: relativedelta(days=count),
     "months": lambda count: relativedelta(months=count),
@@ -602,8 +602,44 @@ _SPANS = {
 _CAUTION_ORDER = ["conflict", "no_policy_on_file", "policy", "old_source", "secondary_source"]
 
 
-def _caution(kind: str, text: str, rules: list[str]) -> Part:
-    return {"kind": kind, "text": text, "rules": rules}
+class _Known(dict[str, Any]):
+    """A part that many decisions have in common, with its JSON text. Nobody changes it."""
+
+    text: str
+
+
+def _known(part: Part) -> _Known:
+    found = _Known(part)
+    found.text = dumps(part)
+    return found
+
+
+def _text_of(part: Any) -> str:
+    if isinstance(part, list) and part and all(isinstance(each, _Known) for each in part):
+        return f"[{','.join([each.text for each in part])}]"
+    return dumps(part)
+
+
+def _caution(kind: str, text: str, rules: Iterable[str]) -> Part:
+    return _known_caution(kind, text, tuple(rules))
+
+
+@lru_cache(maxsize=16_384)
+def _known_caution(kind: str, text: str, rules: tuple[str, ...]) -> _Known:
+    return _known({"kind": kind, "text": text, "rules": list(rules)})
+
+
+def _caution_order(caution: Part) -> tuple[int, str]:
+    return _CAUTION_ORDER.index(caution["kind"]), caution["text"]
+
+
+def _asked(question: Question, vocab: Vocabulary) -> Part:
+    return _known_question(question.fact, vocab.facts[question.fact].ask, question.would_decide)
+
+
+@lru_cache(maxsize=16_384)
+def _known_question(fact: str, ask: str, would_decide: tuple[str, ...]) -> _Known:
+    return _known({"fact": fact, "ask": ask, "would_decide": list(would_decide)})
 
 
 def _ids(claims: Iterable[Claim]) -> list[str]:

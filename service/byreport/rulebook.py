@@ -58,6 +58,11 @@ class PayerRules:
         return strata(self.rules)
 
     @cached_property
+    def has_own_rules(self) -> bool:
+        """Whether any rule is the payer's own, and not only of those farther up its chain."""
+        return any(rule.ruleset == self.payer for rule in self.rules)
+
+    @cached_property
     def by_id(self) -> Mapping[str, Rule]:
         """The rules by id."""
         return {rule.id: rule for rule in self.rules}

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from itertools import repeat
-from operator import and_
+from functools import cached_property, lru_cache, reduce
+from operator import or_
 from typing import Any
 
 from byreport.case import Case
@@ -26,6 +25,9 @@ from byreport.rule import Condition, Not, Rule, Test, tests
 from byreport.rulebook import PayerRules
 from byreport.strata import RESOLVED
 from byreport.vocabulary import Key, Vocabulary
+
+BLOCK = 8
+"""Rules looked up together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +110,56 @@ class _Entry:
         self.states: dict[Any, State] = {}
 
 
+class _Block:
+    """A few rules that read no conclusions, looked up together: what is remembered lies far apart in memory."""
+
+    def __init__(self, entries: list[_Entry]) -> None:
+        self.entries = entries
+        self.care = reduce(or_, (entry.care for entry in entries))
+        self.states: dict[int, tuple[State, ...]] = {}
+
+
+def _blocks(entries: list[_Entry]) -> list[_Block]:
+    """Rules that ask of the same facts come into one block, so that it has few different states."""
+    alike = sorted(entries, key=lambda entry: sorted(entry.rule.facts()))
+    return [_Block(alike[start : start + BLOCK]) for start in range(0, len(alike), BLOCK)]
+
+
+class _Layer:
+    """The rules of one stratum that read conclusions."""
+
+    def __init__(self, entries: list[_Entry]) -> None:
+        self.entries = entries
+        self._always = [entry for entry in entries if entry.always]
+        self._readers: dict[Pair, list[_Entry]] = defaultdict(list)
+        for entry in entries:
+            for pair in entry.reads:
+                self._readers[pair].append(entry)
+
+    def waking(self, concluded: Iterable[Pair]) -> list[_Entry]:
+        """The rules that can be other than out of the question; conclusions are tested positively only."""
+        found = dict.fromkeys(self._always)
+        for pair in concluded:
+            if pair in self._readers:
+                found.update(dict.fromkeys(self._readers[pair]))
+        return list(found)
+
+
+def _grouped(entries: Iterable[_Entry]) -> list[list[_Entry]]:
+    by_layer: dict[int, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        by_layer[entry.layer].append(entry)
+    return [by_layer[layer] for layer in sorted(by_layer)]
+
+
 class Standing:
     """The rules that are not out of the question on some facts, in the order of strata."""
 
-    def __init__(self, cases: dict[Any, Case]) -> None:
+    def __init__(self, cases: dict[Any, Case], remembered: dict[Any, Any]) -> None:
         self.cases = cases
         """Those of the payer that were met before."""
+        self.remembered = remembered
+        """For what follows from several states, by whoever works it out."""
         self.states: list[State] = []
         self.makers: dict[Pair, tuple[State, ...]] = {}
 
@@ -151,55 +197,60 @@ class Standings:
         entries = [
             _Entry(rule, number, self.lens, codes_of) for number, layer in enumerate(payer.strata[0]) for rule in layer
         ]
-        self._reading = [entry for entry in entries if entry.reads]
-        self._alone = [entry for entry in entries if not entry.reads]
-        self._alone_states = [entry.states for entry in self._alone]
-        self._alone_care = [entry.care for entry in self._alone]
+        self._layers = [_Layer(layer) for layer in _grouped(entry for entry in entries if entry.reads)]
+        self._blocks = _blocks([entry for entry in entries if not entry.reads])
         self._resolutions: dict[Any, _Resolved] = {}
         self._cases: dict[Any, Case] = {}
+        self._remembered: dict[Any, Any] = {}
 
     def forget(self) -> None:
         """Keep no state."""
-        for entry in (*self._alone, *self._reading):
-            entry.states.clear()
+        for block in self._blocks:
+            block.states.clear()
+            for entry in block.entries:
+                entry.states.clear()
+        for layer in self._layers:
+            for entry in layer.entries:
+                entry.states.clear()
         self._resolutions.clear()
         self._cases.clear()
+        self._remembered.clear()
         self.size = 0
 
     def of(self, keys: Mapping[str, Key], reading: int | None = None) -> Standing:
         """The standing of the rules on the facts (name to key, unknown facts absent); `reading` is the lens's."""
         seen = self.lens.reading(keys) if reading is None else reading
-        standing = Standing(self._cases)
-        for state in self._states_alone(seen, keys, standing):
-            if state is not _OUT:
+        standing = Standing(self._cases, self._remembered)
+        for block in self._blocks:
+            found = block.states.get(seen & block.care)
+            for state in self._learn_block(block, seen, keys, standing) if found is None else found:
                 standing.add(state)
-        self._add_reading(seen, keys, standing)
+        for layer in self._layers:
+            self._add_layer(layer, seen, keys, standing)
         return standing
 
-    def _states_alone(self, seen: int, keys: Mapping[str, Key], standing: Standing) -> list[State]:
-        """The states of the rules that read no conclusion."""
-        found = list(map(dict.get, self._alone_states, map(and_, self._alone_care, repeat(seen))))
-        if None in found:
-            for number, entry in enumerate(self._alone):
-                if found[number] is None:
-                    found[number] = self._learn(entry, seen & entry.care, keys, standing, _NOTHING)
-        return found  # type: ignore[return-value]
-
-    def _add_reading(self, seen: int, keys: Mapping[str, Key], standing: Standing) -> None:
-        """Add the states of the rules that read conclusions, the lowest first."""
-        layer, resolved = 0, _NOTHING
-        concluded = standing.makers.keys()
-        for entry in self._reading:
+    def _learn_block(self, block: _Block, seen: int, keys: Mapping[str, Key], standing: Standing) -> tuple[State, ...]:
+        states = []
+        for entry in block.entries:
             own = seen & entry.care
-            if own & entry.alternatives == entry.alternatives or (
-                concluded.isdisjoint(entry.reads) and not entry.always
-            ):
+            state = entry.states.get(own) or self._learn(entry, own, keys, standing, _NOTHING)
+            if state is not _OUT:
+                states.append(state)
+        found = block.states[seen & block.care] = tuple(states)
+        self.size += 1
+        return found
+
+    def _add_layer(self, layer: _Layer, seen: int, keys: Mapping[str, Key], standing: Standing) -> None:
+        """Add the states of the rules of one stratum that read conclusions of those below."""
+        resolved = None
+        for entry in layer.waking(standing.makers):
+            own = seen & entry.care
+            if own & entry.alternatives == entry.alternatives:
                 continue
-            if entry.reads_resolved and entry.layer != layer:
-                # The rules that may speak of it are all in the layers below.
-                layer, resolved = entry.layer, self._resolve(standing, keys)
+            if entry.reads_resolved and resolved is None:
+                resolved = self._resolve(standing, keys)
             key = (own, entry.reads_resolved and resolved, *map(standing.makers.get, entry.reads))
-            state = entry.states.get(key) or self._learn(entry, key, keys, standing, resolved)
+            state = entry.states.get(key) or self._learn(entry, key, keys, standing, resolved or _NOTHING)
             if state is not _OUT:
                 standing.add(state)
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -79,6 +79,19 @@ def joined(pieces: Iterable[Piece]) -> Piece:
     return Piece(tuple(texts), tuple(holes))
 
 
+class Brief:
+    """A decision in short, as rows of a batch have it; who asks for none pays for none."""
+
+    def __init__(self, data: Any, holes: Holes) -> None:
+        self._data = data
+        self._holes = holes
+
+    @cached_property
+    def piece(self) -> Piece:
+        """The text with the line's holes."""
+        return cut(dumps(self._data), self._holes)
+
+
 @dataclass(frozen=True)
 class Template:
     """The decision on every line of one situation.
@@ -95,8 +108,7 @@ class Template:
     recommended: str | None
     fired: tuple[str, ...]
     denials: tuple[str, ...]
-    brief: Piece
-    """The decision in short, as rows of a batch have it."""
+    brief: Brief
 
     def values(self, facts: Facts) -> tuple[str, ...]:
         """What each fill gives on these facts, as JSON."""
