@@ -492,7 +492,7 @@ def _answers(
 def _decided(payer: PayerRules, facts: Facts, vocab: Vocabulary) -> dict[str, Any]:
     """The decision on facts, by the naive evaluator."""
     fired = standings(payer, vocab).of(facts.keys).fired
-    body: dict[str, Any] = json.loads(argue(payer, facts, fired, vocab).render(facts))
+    body: dict[str, Any] = json.loads(argue(payer, facts, fired, vocab).whole.render(facts))
     return body
 
 

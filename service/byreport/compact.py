@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from byreport import facts as facts_
@@ -18,13 +17,12 @@ from byreport.desk import Decided
 from byreport.engine import Engine
 from byreport.facts import Facts
 from byreport.rulebook import Rulebook
-from byreport.template import Template, numbered
 
 Row = dict[str, Any]
 
 ORIGINS = ("claim", "reference", "computed")
 REMEMBERED = 20_000
-"""Situations, and values of facts, whose part of a row is remembered."""
+"""Values of facts whose part of a row is remembered."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -53,20 +51,7 @@ class Rows:
     """Makes rows. What decisions on the same situation have in common is worked out once."""
 
     def __init__(self) -> None:
-        self._short: dict[int, tuple[Template, Template]] = {}
         self._members: dict[tuple[str, Any], str] = {}
-
-    def short(self, whole: Template) -> Template:
-        """The outcome part of a row, as a template."""
-        found = self._short.get(id(whole))
-        if found is not None:
-            return found[1]
-        if len(self._short) >= REMEMBERED:
-            self._short.clear()
-        made = shortened(whole)
-        # Keeping the template keeps its id from being given to another.
-        self._short[id(whole)] = (whole, made)
-        return made
 
     def outcome_text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
         """The row as JSON, but for the facts and the closing bracket."""
@@ -74,7 +59,7 @@ class Rows:
         return (
             f'{{"line":{line},"decision_id":"{decision_id}","decided_at":"{decided_at}",'
             f'"rulebook":"{decision.rulebook}","payer":{_encode(decision.payer)},'
-            f"{self.short(decision.template).render(decided.facts)[1:-1]}"
+            f"{decision.template.brief.render(decided.facts)[1:-1]}"
         )
 
     def text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
@@ -108,13 +93,6 @@ class Rows:
         return f"{{{','.join(parts)}}}"
 
 
-def shortened(whole: Template) -> Template:
-    """The outcome part of a template: the whole decision in short, with the holes that are left of it."""
-    piece = whole.brief.piece
-    slots, fills = numbered(piece.holes)
-    return replace(whole, texts=piece.texts, slots=slots, fills=fills)
-
-
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     """The whole decision that a row stands for, explanations included.
 
@@ -141,4 +119,4 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     return decision.as_dict(row["decision_id"], row["decided_at"])
 
 
-__all__ = ["Row", "RowError", "Rows", "facts_of", "open_row", "shortened"]
+__all__ = ["Row", "RowError", "Rows", "facts_of", "open_row"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
@@ -28,7 +28,7 @@ from byreport.questions import MATTERS, WEIGHT, Question, questions
 from byreport.rule import Conclusion, Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.standing import Standing, State, standings
-from byreport.template import Brief, Hole, Holes, Piece, Template, cut, dumps, joined, numbered, origin, shown
+from byreport.template import Hole, Holes, Piece, Template, cut, dumps, joined, origin, shown
 from byreport.vocabulary import Vocabulary, vocabulary
 
 OUTCOMES = ("not_billable", "review", "fix", "needs_information", "ready")
@@ -52,7 +52,7 @@ class Decision:
     @cached_property
     def text(self) -> str:
         """The body as JSON text."""
-        return self.template.render(self.facts)
+        return self.template.whole.render(self.facts)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -152,25 +152,15 @@ class _Builder:
 
     def template(self, body: dict[str, Any]) -> Template:
         states = [self.standing.of[rule.id] for rule in self.case.fired]
-        overridden = [{"rule": rule, "by": by, "part": part} for rule, by, part in sorted(self.resolution.overridden)]
-        whole = joined(
-            [
-                cut(f"{{{','.join([f'{_NAMES[name]}{_text_of(part)}' for name, part in body.items()])}", self.holes),
-                explanations(states, self.standing.remembered),
-                Piece((f',"overridden":{dumps(overridden)},"notice":{dumps(NOTICE)}}}',)),
-            ]
-        )
-        slots, fills = numbered(whole.holes)
+        case, holes = self.case, self.holes
         return Template(
-            texts=whole.texts,
-            slots=slots,
-            fills=fills,
+            write=partial(_whole, body, holes, states, case, self.standing.remembered),
+            write_brief=lambda: cut(dumps(brief(body, case.ids)), holes),
             outcome=body["outcome"],
             authorization=body["prior_authorization"]["status"],
             recommended=body["code"]["recommended"],
-            fired=self.case.ids,
+            fired=case.ids,
             denials=tuple(" ".join(filter(None, (d["group"], d["carc"], d["rarc"]))) for d in body["denials"]),
-            brief=Brief(brief(body, self.case.ids), self.holes),
         )
 
     # --- the parts -----------------------------------------------------------------------------------------------
@@ -428,22 +418,21 @@ class _Builder:
         given = self.facts.origin.get("drug.specific_code") != REFERENCE
         return not given and bool(self.facts.shown["drug.specific_code"]) and "drug.compounded" not in self.facts.keys
 
-    def which_drug(self, asked: list[Question]) -> list[Part]:
+    def which_drug(self, asked: list[Question]) -> list[_Known]:
         """The question which drug is meant, where the name given is only near names that reference data has."""
         if not self.facts.candidates:
             return []
         # The right name may bring all that reference data knows of the drug, its code first of all.
         parts = {"code"}.union(*(q.would_decide for q in asked if self.vocab.facts[q.fact].filled))
-        return [
-            {
-                "fact": "drug.name",
-                "ask": f"Reference data has no drug named {self.facts.shown['drug.name']!r}. Is it one of these?",
-                "would_decide": sorted(parts, key=lambda part: (-WEIGHT[part], part)),
-                "candidates": list(self.facts.candidates),
-            }
-        ]
+        part = {
+            "fact": "drug.name",
+            "ask": f"Reference data has no drug named {self.facts.shown['drug.name']!r}. Is it one of these?",
+            "would_decide": sorted(parts, key=lambda part: (-WEIGHT[part], part)),
+            "candidates": list(self.facts.candidates),
+        }
+        return [_known(part)]
 
-    def cautions(self, authorization: Part, pricing: Part, code: Part) -> list[Part]:
+    def cautions(self, authorization: Part, pricing: Part, code: Part) -> list[_Known]:
         cautions = [
             *self._conflict_cautions(),
             *self._gap_cautions(authorization, pricing, code),
@@ -452,7 +441,7 @@ class _Builder:
         ]
         return sorted(cautions, key=_caution_order)
 
-    def _conflict_cautions(self) -> Iterable[Part]:
+    def _conflict_cautions(self) -> Iterable[_Known]:
         for part, claims in self.resolution.conflicts:
             said = "; ".join(
                 f"{claim.rule.id} says {_said(claim)}" for claim in sorted(claims, key=lambda c: c.rule.id)
@@ -461,7 +450,7 @@ class _Builder:
         for disagreement in self.facts.disagreements:
             yield _caution("conflict", disagreement.text, [])
 
-    def _gap_cautions(self, authorization: Part, pricing: Part, code: Part) -> Iterable[Part]:
+    def _gap_cautions(self, authorization: Part, pricing: Part, code: Part) -> Iterable[_Known]:
         name = self.payer.name
         if not self.payer.has_own_rules:
             yield _caution("no_policy_on_file", f"No published policy of {name} itself is on file.", [])
@@ -476,7 +465,7 @@ class _Builder:
         if code["recommended"] is None and not code.get("candidates") and not self._conflict("code"):
             yield _caution("no_policy_on_file", "Which code fits this line can't be told from the facts given.", [])
 
-    def _source_cautions(self) -> Iterable[Part]:
+    def _source_cautions(self) -> Iterable[_Known]:
         day = self.facts.shown.get("date_of_service")
         gathered: dict[tuple[str, str], frozenset[str]] = {}
         for first_day, kind, text, rules in self.case.doubts:
@@ -504,6 +493,14 @@ class _Builder:
 # --- explanation -----------------------------------------------------------------------------------------------------
 
 
+def _whole(
+    body: dict[str, Any], holes: Holes, states: Sequence[State], case: Case, remembered: dict[Any, Piece]
+) -> Piece:
+    head = dumps({name: part for name, part in body.items() if name not in _KNOWN_PARTS})
+    known = [f',"{name}":[{",".join([each.text for each in body[name]])}]' for name in _KNOWN_PARTS]
+    return joined([cut(f"{head[:-1]}{''.join(known)}", holes), explanations(states, remembered), _closing(case)])
+
+
 def explanations(states: Sequence[State], remembered: dict[Any, Piece]) -> Piece:
     """Why each rule fired and what it says, as a JSON member; it follows from the rules' states."""
     key = tuple(states)
@@ -512,6 +509,12 @@ def explanations(states: Sequence[State], remembered: dict[Any, Piece]) -> Piece
         between = [each for state in states for each in (_COMMA, explained(state))][1:]
         found = remembered[key] = joined([_OPENING, *between, _CLOSING])
     return found
+
+
+def _closing(case: Case) -> Piece:
+    """What a decision ends with, as JSON members: which rules were overridden, and the notice."""
+    overridden = [{"rule": rule, "by": by, "part": part} for rule, by, part in sorted(case.resolution.overridden)]
+    return Piece((f',"overridden":{dumps(overridden)},"notice":{_NOTICE}}}',))
 
 
 def explained(state: State) -> Piece:
@@ -590,9 +593,8 @@ def _month_end(day: date) -> date:
     return day.replace(day=calendar.monthrange(day.year, day.month)[1])
 
 
-_PARTS = ("outcome", "code", "prior_authorization", "documentation", "edits", "denials", "pricing", "deadlines",
-          "exclusions", "questions", "cautions")  # fmt: skip
-_NAMES = {name: f'"{name}":' for name in _PARTS}
+_NOTICE = dumps(NOTICE)
+_KNOWN_PARTS = ("questions", "cautions")
 _OPENING, _COMMA, _CLOSING = Piece((',"fired":[',)), Piece((",",)), Piece(("]",))
 _SPANS = {
     "days": lambda count: relativedelta(days=count),
@@ -614,13 +616,7 @@ def _known(part: Part) -> _Known:
     return found
 
 
-def _text_of(part: Any) -> str:
-    if isinstance(part, list) and part and all(isinstance(each, _Known) for each in part):
-        return f"[{','.join([each.text for each in part])}]"
-    return dumps(part)
-
-
-def _caution(kind: str, text: str, rules: Iterable[str]) -> Part:
+def _caution(kind: str, text: str, rules: Iterable[str]) -> _Known:
     return _known_caution(kind, text, tuple(rules))
 
 
@@ -633,7 +629,7 @@ def _caution_order(caution: Part) -> tuple[int, str]:
     return _CAUTION_ORDER.index(caution["kind"]), caution["text"]
 
 
-def _asked(question: Question, vocab: Vocabulary) -> Part:
+def _asked(question: Question, vocab: Vocabulary) -> _Known:
     return _known_question(question.fact, vocab.facts[question.fact].ask, question.would_decide)
 
 

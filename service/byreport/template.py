@@ -79,44 +79,56 @@ def joined(pieces: Iterable[Piece]) -> Piece:
     return Piece(tuple(texts), tuple(holes))
 
 
-class Brief:
-    """A decision in short, as rows of a batch have it; who asks for none pays for none."""
-
-    def __init__(self, data: Any, holes: Holes) -> None:
-        self._data = data
-        self._holes = holes
-
-    @cached_property
-    def piece(self) -> Piece:
-        """The text with the line's holes."""
-        return cut(dumps(self._data), self._holes)
-
-
-@dataclass(frozen=True)
-class Template:
-    """The decision on every line of one situation.
-
-    `texts` are the body's JSON cut at its holes; `slots` names for each hole which of `fills` gives its value. The
-    other attributes are what the log and summaries index; they are the same for all lines of the situation.
-    """
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A piece ready to be filled in: `slots` names for each hole which of `fills`, the different ones, it is."""
 
     texts: tuple[str, ...]
     slots: tuple[int, ...]
     fills: tuple[Hole, ...]
-    outcome: str
-    authorization: str
-    recommended: str | None
-    fired: tuple[str, ...]
-    denials: tuple[str, ...]
-    brief: Brief
 
     def values(self, facts: Facts) -> tuple[str, ...]:
         """What each fill gives on these facts, as JSON."""
         return tuple([_value(hole.fill(facts)) for hole in self.fills])
 
     def render(self, facts: Facts) -> str:
-        """The JSON text of the decision's body on these facts."""
+        """The text on these facts."""
         return filled(self.texts, self.slots, self.values(facts))
+
+
+def form(piece: Piece) -> Form:
+    """A piece with its holes numbered."""
+    numbers: dict[Hole, int] = {}
+    slots = tuple([numbers.setdefault(hole, len(numbers)) for hole in piece.holes])
+    return Form(piece.texts, slots, tuple(numbers))
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The decision on every line of one situation.
+
+    `write` and `write_brief` give the body's JSON and, in short, what rows of a batch have; who asks for one of them
+    does not pay for the other. The other attributes are what the log and summaries index; they are the same for all
+    lines of the situation.
+    """
+
+    write: Callable[[], Piece]
+    write_brief: Callable[[], Piece]
+    outcome: str
+    authorization: str
+    recommended: str | None
+    fired: tuple[str, ...]
+    denials: tuple[str, ...]
+
+    @cached_property
+    def whole(self) -> Form:
+        """The decision's body."""
+        return form(self.write())
+
+    @cached_property
+    def brief(self) -> Form:
+        """The body in short."""
+        return form(self.write_brief())
 
 
 def filled(texts: Sequence[str], slots: Sequence[int], values: Sequence[str]) -> str:
@@ -139,13 +151,6 @@ def _value(value: Any) -> str:
 
 
 _WORDS = {None: "null", True: "true", False: "false"}
-
-
-def numbered(holes: Iterable[Hole]) -> tuple[tuple[int, ...], tuple[Hole, ...]]:
-    """Holes as numbers into the list of the different ones, and that list."""
-    numbers: dict[Hole, int] = {}
-    slots = tuple([numbers.setdefault(hole, len(numbers)) for hole in holes])
-    return slots, tuple(numbers)
 
 
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
