@@ -181,12 +181,12 @@ class Standing:
 
 
 class Standings:
-    """A payer's rules, ready to be worked out. `size` counts the states kept."""
+    """A payer's rules, ready to be worked out."""
 
     def __init__(self, payer: PayerRules, vocab: Vocabulary) -> None:
         self.payer = payer
         self.lens = Lens(payer, vocab)
-        self.size = 0
+        self._learned = 0
         self._vocab = vocab
         codes_of: dict[str, set[str]] = defaultdict(set)
         self._codes_of = codes_of
@@ -215,7 +215,12 @@ class Standings:
         self._resolutions.clear()
         self._cases.clear()
         self._remembered.clear()
-        self.size = 0
+        self._learned = 0
+
+    @property
+    def size(self) -> int:
+        """How much is remembered: about 2 KB for each."""
+        return self._learned + len(self._cases) + len(self._remembered)
 
     def of(self, keys: Mapping[str, Key], reading: int | None = None) -> Standing:
         """The standing of the rules on the facts (name to key, unknown facts absent); `reading` is the lens's."""
@@ -237,7 +242,7 @@ class Standings:
             if state is not _OUT:
                 states.append(state)
         found = block.states[seen & block.care] = tuple(states)
-        self.size += 1
+        self._learned += 1
         return found
 
     def _add_layer(self, layer: _Layer, seen: int, keys: Mapping[str, Key], standing: Standing) -> None:
@@ -257,7 +262,7 @@ class Standings:
     def _learn(
         self, entry: _Entry, key: Any, keys: Mapping[str, Key], standing: Standing, resolved: _Resolved
     ) -> State:
-        self.size += 1
+        self._learned += 1
         state = entry.states[key] = self._state(entry, keys, standing, resolved.concluded)
         return state
 
@@ -302,7 +307,7 @@ class Standings:
             undecided = [state.rule for state in speaking if not state.truth]
             found = _Resolved(concluded_by(self.payer, fired, undecided, keys))
             self._resolutions[key] = found
-            self.size += 1
+            self._learned += 1
         return found
 
 
