@@ -16,7 +16,7 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from byreport.chain import chain
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.standing import Standing, Standings
 from byreport.vocabulary import Key, vocabulary
 from random_rulebooks import keys_of, random_facts, random_payer
@@ -28,7 +28,7 @@ def one_rulebook(seed: int) -> tuple[int, int, str | None]:
     """Run one rulebook: how many cases, how many handle splits, and the disagreement if there is one."""
     random = Random(seed)
     payer = random_payer(random, random.choice([1, 3, 8, 20, 20, 60, 150]))
-    engine, standings = Engine(payer), Standings(payer, vocabulary())
+    engine, standings = Engine(payer, Handles(vocabulary())), Standings(payer, vocabulary())
     try:
         keys: dict[str, Key] = {}
         for number in range(CLAIMS):

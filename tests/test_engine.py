@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from byreport import engine as engine_module
 from byreport.chain import chain
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.rule import All, Conclusion, Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.standing import Standing, Standings
@@ -46,7 +46,7 @@ def fired(engine: Engine, keys: dict[str, object]) -> set[str]:
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_engine_and_evaluator_agree_on_every_firing(random: Random, size: int) -> None:
     payer = random_payer(random, size)
-    engine, standings = Engine(payer), Standings(payer, vocabulary())
+    engine, standings = Engine(payer, Handles(vocabulary())), Standings(payer, vocabulary())
     try:
         for _ in range(8):
             keys = keys_of(random_facts(random))
@@ -72,7 +72,7 @@ def test_a_wrong_engine_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None
     for seed in range(200):
         random = Random(seed)
         payer = random_payer(random, 20)
-        engine = Engine(payer)
+        engine = Engine(payer, Handles(vocabulary()))
         keys = keys_of(random_facts(random))
         if fired(engine, keys) != chain(payer, keys).fired():
             return
@@ -83,7 +83,7 @@ def test_a_wrong_engine_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None
 def test_any_number_of_rules_may_fire_on_one_line(count: int) -> None:
     """The engine stops at 64 open branches (its error 303); handles are split and nothing is lost."""
     payer = payer_of(*(rule(n, Test("line.description", "matches", f"^a{{{n}}}", f"m{n}")) for n in range(count)))
-    engine = Engine(payer)
+    engine = Engine(payer, Handles(vocabulary()))
     keys = {"line.description": "a" * 700}
     assert fired(engine, keys) == {f"r{n}" for n in range(count)}
     splits = engine.splits
@@ -94,13 +94,13 @@ def test_any_number_of_rules_may_fire_on_one_line(count: int) -> None:
 def test_three_hundred_rules_with_the_same_condition_all_fire() -> None:
     """Beyond 255 equal chains of tests the engine miscounts, so equal conjunctions are shared."""
     payer = payer_of(*(rule(n, Test("line.code", "equals", "J3490", "code")) for n in range(300)))
-    assert len(fired(Engine(payer), {"line.code": "J3490"})) == 300
+    assert len(fired(Engine(payer, Handles(vocabulary())), {"line.code": "J3490"})) == 300
 
 
 def test_a_thousand_codes_each_with_its_rule() -> None:
     """Over 511 different tests below one node the engine loops for ever, so handles stay below."""
     payer = payer_of(*(rule(n, Test("line.code", "equals", f"J{n:04}", "code")) for n in range(1000)))
-    engine = Engine(payer)
+    engine = Engine(payer, Handles(vocabulary()))
     assert fired(engine, {"line.code": "J0777"}) == {"r777"}
     assert fired(engine, {"line.code": "J9999"}) == set()
 
@@ -108,7 +108,7 @@ def test_a_thousand_codes_each_with_its_rule() -> None:
 def test_texts_that_look_like_json_or_differ_by_a_byte_are_told_apart() -> None:
     texts = ['a"b', "a\\b", "a\\u0041", "é", "a!", "a !", "x" * 1999 + "a", "x" * 1999 + "b", "true", "1", "null"]
     payer = payer_of(*(rule(n, Test("line.description", "equals", text, "t")) for n, text in enumerate(texts)))
-    engine = Engine(payer)
+    engine = Engine(payer, Handles(vocabulary()))
     for number, text in enumerate(texts):
         assert fired(engine, {"line.description": text}) == {f"r{number}"}
 
@@ -120,7 +120,7 @@ def test_an_error_in_the_middle_leaves_the_engine_right(monkeypatch: pytest.Monk
             for n in range(5)
         )
     )
-    engine = Engine(payer)
+    engine = Engine(payer, Handles(vocabulary()))
     keys = {"line.code": "J3490", "setting": "office"}
     real = engine_module.durable.complete_and_start_action
     monkeypatch.setattr(engine_module.durable, "complete_and_start_action", _raise)
@@ -137,7 +137,7 @@ def _raise(*_: object) -> None:
 def test_threads_share_an_engine() -> None:
     random = Random(7)
     payer = random_payer(random, 40)
-    engine = Engine(payer)
+    engine = Engine(payer, Handles(vocabulary()))
     lines = [keys_of(random_facts(random)) for _ in range(40)]
     wanted = [chain(payer, keys).fired() for keys in lines]
     wrong: list[int] = []

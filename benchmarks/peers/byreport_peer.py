@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.lens import Lens
 from byreport.vocabulary import vocabulary
 from peers import workload
@@ -14,7 +14,7 @@ class Byreport:
     title = "byreport (durable-rules, adapter)"
 
     def __init__(self, made: list[workload.Made]) -> None:
-        self.engine = Engine(workload.payer(made), vocabulary())
+        self.engine = Engine(workload.payer(made), Handles(vocabulary()))
 
     def prepare(self, found: workload.Claim) -> object:
         return workload.keys(found)

@@ -41,6 +41,10 @@ CHAINED = 6
 """One rule in so many reads conclusions of others: documents required (level 1), or codes concluded from them (2)."""
 CODES = ("X1", "X2", "X3", "X4")
 
+GENERAL = 60
+"""Rules that speak of lines in general. What a payer has beyond them are rows for single drugs, as in real rulebooks:
+a payer with ten times the rules does not say ten times as much about each line."""
+
 Value = str | bool | int
 Claim = dict[str, Value]
 """Fact to value; a day is a number such as 20251002, a charge is in ten-thousandths of a dollar."""
@@ -87,19 +91,32 @@ def rules(count: int, seed: int, sample: list[Claim]) -> list[Made]:
     chance = random.Random(f"rules {count} {seed}")
     documents = list(vocabulary().lists["documentation"])
     seen = {name: sorted({each[name] for each in sample if name in each}, key=str) for name in FACTS}
-    made = [_rule(f"r{n}", chance, seen, chance.choice(documents), 0) for n in range(count - count // CHAINED)]
-    required = sorted({rule.concludes for rule in made if rule.concludes})
-    for number in range(len(made), count):
-        level = chance.choice((1, 1, 2))
-        below = required if level == 1 else CODES
-        made.append(_rule(f"r{number}", chance, seen, chance.choice(CODES), level, chance.choice(below)))
+    levels = [0] * (count - count // CHAINED) + [chance.choice((1, 1, 2)) for _ in range(count // CHAINED)]
+    of_a_drug = set(chance.sample(range(count), max(0, count - GENERAL)))
+    made: list[Made] = []
+    for number, level in enumerate(levels):
+        drug = chance.choice(seen["drug.name"]) if number in of_a_drug else None
+        if level == 0:
+            made.append(_rule(f"r{number}", chance, seen, chance.choice(documents), 0, drug))
+        else:
+            required = sorted({rule.concludes for rule in made if rule.concludes and rule.level == 0})
+            below = chance.choice(required if level == 1 else CODES)
+            made.append(_rule(f"r{number}", chance, seen, chance.choice(CODES), level, drug, below))
     return made
 
 
 def _rule(
-    name: str, chance: random.Random, seen: dict[str, list[Any]], token: str, level: int, needs: str | None = None
+    name: str,
+    chance: random.Random,
+    seen: dict[str, list[Any]],
+    token: str,
+    level: int,
+    drug: str | None,
+    needs: str | None = None,
 ) -> Made:
     tests: dict[str, tuple[str, str, Any]] = {}
+    if drug is not None:
+        tests["drug.name"] = ("drug.name", "eq", drug)
     for _ in range(chance.choice((1, 2) if needs else (2, 3, 3, 4))):
         kind = chance.random()
         if kind < 0.45:
@@ -114,7 +131,7 @@ def _rule(
             fact = chance.choice((*NUMBERS, DAY, DAY))
             tests[fact] = (fact, chance.choice(("ge", "lt")), chance.choice(seen[fact]))
         else:
-            fact = chance.choice(MAY_LACK)
+            fact = chance.choice(MAY_LACK[:-1] if drug else MAY_LACK)
             tests[fact] = (fact, chance.choice(("present", "absent")), None)
     concludes = token if level == 1 or (level == 0 and chance.random() < 0.7) else None
     return Made(name, tuple(tests.values()), concludes, (needs,) if needs else (), level)

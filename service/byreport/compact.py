@@ -14,7 +14,7 @@ from byreport import facts as facts_
 from byreport.brief import brief
 from byreport.decision import decide
 from byreport.desk import Decided
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.facts import Facts
 from byreport.rulebook import Rulebook
 
@@ -106,7 +106,7 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     if stated != rulebook.hash:
         raise RowError(f"the row was decided with rulebook {stated}, this one is {rulebook.hash}")
     payer = rulebook.payer(row["payer"])
-    engine = Engine(payer, rulebook.vocabulary)
+    engine = Engine(payer, Handles(rulebook.vocabulary))
     try:
         decision = decide(payer, facts, engine.fire(facts.keys), rulebook.hash, rulebook.vocabulary)
     finally:

@@ -12,7 +12,7 @@ from byreport import claim
 from byreport import facts as facts_
 from byreport.claim import ClaimLine
 from byreport.decision import Decision, argued
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.facts import Facts
 from byreport.findings import RulebookError
 from byreport.reference import Reference
@@ -60,6 +60,7 @@ class Desk:
         self._bound = situations
         self._compiled: OrderedDict[str, tuple[Engine, Standings]] = OrderedDict()
         self._decided: OrderedDict[tuple[Any, ...], Template] = OrderedDict()
+        self._handles = Handles(rulebook.vocabulary)
         self._lock = threading.Lock()
 
     def decide(self, data: Any) -> Decided:
@@ -93,11 +94,12 @@ class Desk:
             self._keep(situation, template)
         else:
             self.hits += 1
-            try:
-                self._decided.move_to_end(situation)
-            except KeyError:  # another thread has just let it go
-                pass
+            self._asked_for(situation)
         return Decision(payer.payer, self.rulebook.hash, template, facts)
+
+    def _asked_for(self, situation: tuple[Any, ...]) -> None:
+        with contextlib.suppress(KeyError):  # another thread may just have let it go
+            self._decided.move_to_end(situation)
 
     def _keep(self, situation: tuple[Any, ...], template: Template) -> None:
         if self._bound:
@@ -114,7 +116,7 @@ class Desk:
         with self._lock:
             if payer.payer not in self._compiled:
                 words = self.rulebook.vocabulary
-                self._compiled[payer.payer] = Engine(payer, words), Standings(payer, words)
+                self._compiled[payer.payer] = Engine(payer, self._handles), Standings(payer, words)
                 if len(self._compiled) > ENGINES:
                     # Another thread may still be firing it: the engine frees itself when nobody holds it.
                     self._compiled.popitem(last=False)

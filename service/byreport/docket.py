@@ -14,7 +14,7 @@ from typing import Any
 from byreport import facts as facts_
 from byreport.decision import Decision, decide
 from byreport.desk import Decided, Desk
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.log import Committer, Idempotency, IdempotencyConflict, Log, NewRecord, Record, now
 from byreport.rulebook import Rulebook
 
@@ -136,7 +136,7 @@ def replay(log: Log, record: Record) -> Replay:
     rulebook = Rulebook.from_archive(log.rulebook(record.rulebook))
     facts = facts_.from_json(json.loads(record.facts), rulebook.vocabulary)
     payer = rulebook.payer(record.payer)
-    engine = Engine(payer, rulebook.vocabulary)
+    engine = Engine(payer, Handles(rulebook.vocabulary))
     try:
         decision = decide(payer, facts, engine.fire(facts.keys), rulebook.hash, rulebook.vocabulary)
     finally:

@@ -22,9 +22,8 @@ import contextlib
 import json
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from operator import getitem
 from typing import Any
 
@@ -38,7 +37,7 @@ from byreport.precedence import part_of, resolve, resolved_facts
 from byreport.rule import All, AnyOf, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
 from byreport.strata import RESOLVED
-from byreport.vocabulary import Key, Vocabulary, vocabulary
+from byreport.vocabulary import Key, Vocabulary
 
 MAX_CONJUNCTIONS = 400
 """Per handle; the engine loops for ever at 512 different tests below one node."""
@@ -50,64 +49,69 @@ _SELECTIVE = {"line.ndc.code": 0, "drug.name": 1, "line.code": 3, "drug.specific
 """Facts whose equality most often tells rules apart are tested first; the smaller the earlier."""
 
 
-@dataclass(frozen=True)
-class _Conjunction:
-    """One engine rule to be: its properties (each an equality), and the rules that fire with it."""
-
-    stage: int
-    properties: tuple[tuple[str, str], ...]
-    """(property, JSON of the constant), most selective first."""
-    rules: tuple[int, ...]
+_Property = tuple[str, str]
+"""The name of a property and the JSON of the constant that it is to equal."""
+_Conjunction = tuple[Literal, ...]
+"""One engine rule to be: its literals, each an equality of one property; most selective first."""
 
 
-class _Writer:
-    """Names the property of every literal, and writes a fact's value as the properties that tests on it need."""
+class Handles:
+    """The engine handles in use. Payers whose rules above the lowest stratum are the same (those that all of them
+    inherit) share a handle: it takes 23 KB a conjunction.
+
+    Names the property of every literal; the same literal has the same property in every handle.
+    """
 
     def __init__(self, vocab: Vocabulary) -> None:
         self.vocab = vocab
-        self.native: dict[str, str] = {}
-        self.constants: dict[str, dict[Any, None]] = {}
-        """For each native property's fact the values that some conjunction asks for; others are not written."""
-        self.flags: dict[str, dict[Literal, str]] = {}
-        self.derived: dict[tuple[str, Any], str] = {}
-        self.count = 0
+        self._lock = threading.Lock()
+        self._names: dict[Any, str] = {}
+        self._made: weakref.WeakValueDictionary[tuple[int, tuple[_Conjunction, ...]], _Handle] = (
+            weakref.WeakValueDictionary()
+        )
 
-    def property(self, literal: Literal) -> tuple[str, str]:
+    def of(self, stage: int, members: tuple[_Conjunction, ...]) -> _Handle:
+        """The handle of these conjunctions of a stage; made when nobody has it."""
+        with self._lock:
+            handle = self._made.get((stage, members))
+            if handle is None:
+                handle = self._made[stage, members] = _Handle(stage, members, self)
+            return handle
+
+    def property(self, literal: Literal) -> _Property:
         """The property and JSON constant whose equality means that the literal holds."""
+        test = literal[0]
+        if self.vocab.facts[test.fact].origin == "concluded":
+            return self.concluded(test.fact, test.value), "true"
+        if self.is_native(literal):
+            return self._name("p", test.fact), _json(_plain(test.value))
+        return self._name("f", literal), "true"
+
+    def is_native(self, literal: Literal) -> bool:
+        """Whether the engine compares the fact's own value; all else are flags."""
         test, wanted = literal
-        fact = self.vocab.facts[test.fact]
-        if fact.origin == "concluded":
-            return self.derived.setdefault((test.fact, test.value), self.name("d")), "true"
-        if wanted and test.operator == "equals" and not fact.many:
-            self.constants.setdefault(test.fact, {})[test.value] = None
-            return self.native.setdefault(test.fact, self.name("p")), _json(_plain(test.value))
-        return self.flags.setdefault(test.fact, {}).setdefault(literal, self.name("f")), "true"
+        return wanted and test.operator == "equals" and not self.vocab.facts[test.fact].many
 
-    def name(self, prefix: str) -> str:
-        self.count += 1
-        return f"{prefix}{self.count}"
+    def concluded(self, fact: str, value: Any) -> str:
+        """The flag of one value of a concluded fact."""
+        return self._name("d", (fact, value))
 
-    def facts(self, used: frozenset[str]) -> list[str]:
-        """The facts that have one of the used properties."""
-        found = {fact for fact, name in self.native.items() if name in used}
-        found.update(fact for fact, flags in self.flags.items() if used & set(flags.values()))
-        return sorted(found)
+    def _name(self, prefix: str, what: Any) -> str:
+        return self._names.setdefault((prefix, what), f"{prefix}{len(self._names)}")
 
-    def bounds(self, fact: str) -> list[Any] | None:
-        """The values that tell apart what the fact's properties are; None where each value is one of its own."""
-        asked = [test for test, _ in self.flags.get(fact, ())]
-        asked += [Test(fact, "equals", value) for value in self.constants.get(fact, ())]
-        return bounds(self.vocab.facts[fact], asked)
 
-    def fragment(self, fact: str, key: Key | None, used: frozenset[str]) -> str:
-        """The used properties of one fact with this key, as JSON members with a leading comma."""
-        members = []
-        native = self.native.get(fact)
-        if native in used and key in self.constants[fact]:
-            members.append(f',"{native}":{_json(_plain(key))}')
-        for (test, wanted), flag in self.flags.get(fact, {}).items():
-            if flag in used and holds(test, key) is wanted:
-                members.append(f',"{flag}":true')
+class _Values:
+    """How a handle writes one fact: its properties for a key, as JSON members with a leading comma."""
+
+    def __init__(self, literals: list[Literal], handles: Handles) -> None:
+        self.native = {literal[0].value for literal in literals if handles.is_native(literal)}
+        """The values that some conjunction asks for; others are not written."""
+        self.name = next((handles.property(each)[0] for each in literals if handles.is_native(each)), "")
+        self.flags = [(*each, handles.property(each)[0]) for each in literals if not handles.is_native(each)]
+
+    def __call__(self, key: Key | None) -> str:
+        members = [f',"{self.name}":{_json(_plain(key))}'] if key in self.native else []
+        members += [f',"{flag}":true' for test, wanted, flag in self.flags if holds(test, key) is wanted]
         return "".join(members)
 
 
@@ -123,26 +127,38 @@ def _plain(key: Any) -> str | bool:
 class _Handle:
     """One engine handle with its kept state: conjunctions of one stage."""
 
-    def __init__(self, members: list[_Conjunction], writer: _Writer) -> None:
+    def __init__(self, stage: int, members: tuple[_Conjunction, ...], handles: Handles) -> None:
         self.members = members
-        self.writer = writer
-        self.stage = members[0].stage
-        self.used = frozenset(name for member in members for name, _ in member.properties)
-        self.facts = writer.facts(self.used)
+        self.stage = stage
+        self.lock = threading.Lock()
+        self.properties = [tuple(dict.fromkeys(map(handles.property, member))) for member in members]
+        by_fact: dict[str, dict[Literal, None]] = defaultdict(dict)
+        for literal in (literal for member in members for literal in member):
+            by_fact[literal[0].fact][literal] = None
+        vocab = handles.vocab
+        self.facts = sorted(fact for fact in by_fact if vocab.facts[fact].origin != "concluded")
+        self.concluded = frozenset(
+            handles.property(literal)[0] for fact in by_fact if fact not in self.facts for literal in by_fact[fact]
+        )
         self.fragments = [
-            ByValue(partial(writer.fragment, fact, used=self.used), writer.bounds(fact)) for fact in self.facts
+            ByValue(
+                _Values(list(by_fact[fact]), handles),
+                bounds(vocab.facts[fact], (test for test, _ in by_fact[fact])),
+            )
+            for fact in self.facts
         ]
         self.head = f'{{"sid":"s","id":"0","stage":{self.stage}'
         self.handle = durable.create_ruleset("byreport", _json(self.definition()))
-        self.close = weakref.finalize(self, _free, self.handle)
+        # The engine's memory is freed with the object.
+        weakref.finalize(self, _free, self.handle)
         self.dirty = False
         self.prime()
 
     def definition(self) -> dict[str, Any]:
         body: dict[str, Any] = {"__prime": {"all": [{"m": {"__prime": 1}}]}}
-        for index, member in enumerate(self.members):
+        for index, properties in enumerate(self.properties):
             tests: list[dict[str, Any]] = [{"stage": self.stage}]
-            tests.extend({name: json.loads(value)} for name, value in member.properties)
+            tests.extend({name: json.loads(value)} for name, value in properties)
             body[f"r{index}"] = {"all": [{"m": {"$and": tests}}]}
         return body
 
@@ -158,6 +174,10 @@ class _Handle:
 
         Whatever interrupts it, the next call starts from an empty state.
         """
+        with self.lock:
+            return self._fire(keys, flags)
+
+    def _fire(self, keys: Mapping[str, Key], flags: Iterable[str]) -> list[int]:
         if self.dirty:
             self.reset()
         parts = [self.head, *map(getitem, self.fragments, map(keys.get, self.facts))]
@@ -194,40 +214,49 @@ def _free(handle: int) -> None:
     durable.delete_ruleset(handle)
 
 
+_Filed = list[tuple[_Handle, list[list[int]]]]
+"""The handles of a stage, each with the indexes of the rules that fire with each of its members."""
+
+
 class Engine:
     """The rules of one payer, compiled. Safe to share between threads; `fire` takes turns."""
 
-    def __init__(self, payer: PayerRules, vocab: Vocabulary | None = None) -> None:
+    def __init__(self, payer: PayerRules, handles: Handles) -> None:
         self.payer = payer
         self.splits = 0
         self._closed = False
         self._lock = threading.Lock()
-        self._writer = _Writer(vocab or vocabulary())
+        self._handles = handles
         layers, circular = payer.strata
         if circular:
             raise ValueError(f"rules depend on each other in a circle: {', '.join(circular)}")
         self._rules: list[Rule] = [rule for layer in layers for rule in layer]
-        # What follows from the payer's path is settled when its rules are compiled.
-        shown = of_payer(payer.payer)
-        settled = {name: self._writer.vocab.facts[name].key(value) for name, value in shown.items()}
-        members = _compile(layers, self._writer, settled)
-        derived = self._writer.derived
-        self._asserts = [[derived[pair] for c in rule.then if (pair := asserts(c)) in derived] for rule in self._rules]
-        self._resolved = {pair: flag for pair, flag in derived.items() if pair[0] in _RESOLVED_FACTS}
+        stages = _compile(payer, handles.vocab)
+        read = {
+            (test.fact, test.value): handles.concluded(test.fact, test.value)
+            for members in stages.values()
+            for member in members
+            for test, _ in member
+            if handles.vocab.facts[test.fact].origin == "concluded"
+        }
+        self._asserts = [[read[pair] for c in rule.then if (pair := asserts(c)) in read] for rule in self._rules]
+        self._resolved = {pair: flag for pair, flag in read.items() if pair[0] in _RESOLVED_FACTS}
         self._speaks = [any(part_of(c) in _RESOLVED_PARTS for c in rule.then) for rule in self._rules]
         self._deciding = ("line.code", *sorted({fact for rule in self._rules for fact in codes_from(rule)}))
         self._known_flags: dict[Any, frozenset[str]] = {}
-        self._stages = [
-            [_Handle(pack, self._writer) for pack in _packs(members, stage)]
-            for stage in sorted({member.stage for member in members})
-        ]
+        self._stages = [self._filed(stage, members) for stage, members in sorted(stages.items())]
+
+    def _filed(self, stage: int, members: dict[_Conjunction, list[int]]) -> _Filed:
+        """Handles for the conjunctions of a stage; those that begin alike stay together."""
+        ordered = sorted(members, key=lambda member: [self._handles.property(literal) for literal in member])
+        packs = [ordered[at : at + MAX_CONJUNCTIONS] for at in range(0, len(ordered), MAX_CONJUNCTIONS)]
+        return [(self._handles.of(stage, tuple(pack)), [members[each] for each in pack]) for pack in packs]
 
     def close(self) -> None:
-        """Free the engine's memory now; otherwise it is freed with the object."""
+        """Let go of the engine's memory now; what other payers share stays."""
         with self._lock:
             self._closed = True
-            for handle in [handle for stage in self._stages for handle in stage]:
-                handle.close()
+            self._stages.clear()
 
     def fire(self, keys: Mapping[str, Key]) -> list[Rule]:
         """The rules that fire on the facts (name to key; unknown facts absent), in no particular order."""
@@ -246,16 +275,16 @@ class Engine:
             if number:
                 flags = self._concluded(fired, keys)
             fresh: set[int] = set()
-            for handle in stage:
-                known = sorted(flags & handle.used) if flags else ()
+            for handle, rules in stage:
+                known = sorted(flags & handle.concluded) if flags else ()
                 # Above the lowest stage every conjunction tests something concluded.
                 if number and not known:
                     continue
                 try:
                     for member in handle.fire(keys, known):
-                        fresh.update(handle.members[member].rules)
+                        fresh.update(rules[member])
                 except durable.error as error:
-                    self._split(stage, handle, error)
+                    self._split(stage, handle, rules, error)
                     return None
             fired |= fresh
         return fired
@@ -280,18 +309,16 @@ class Engine:
                 self._known_flags[known] = flags
         return flags
 
-    def _split(self, stage: list[_Handle], handle: _Handle, error: Exception) -> None:
+    def _split(self, stage: _Filed, handle: _Handle, rules: list[list[int]], error: Exception) -> None:
         """Where the engine's own limit was hit, two handles take the place of one; any other error is raised again."""
         if len(handle.members) < 2 or not any(code in str(error) for code in _LIMITS):
             raise error
         half = len(handle.members) // 2
-        position = stage.index(handle)
+        position = stage.index((handle, rules))
         stage[position : position + 1] = [
-            _Handle(handle.members[:half], self._writer),
-            _Handle(handle.members[half:], self._writer),
+            (self._handles.of(handle.stage, handle.members[:half]), rules[:half]),
+            (self._handles.of(handle.stage, handle.members[half:]), rules[half:]),
         ]
-        handle.reset()
-        handle.close()
         self.splits += 1
 
 
@@ -299,35 +326,28 @@ def _is(held: frozenset[Any] | bool | None, value: Any) -> bool:
     return value in held if isinstance(held, frozenset) else held is value
 
 
-def _compile(layers: list[list[Rule]], writer: _Writer, settled: Mapping[str, Key]) -> list[_Conjunction]:
-    """One conjunction for each alternative of each rule; equal ones of a stage are shared.
+def _compile(payer: PayerRules, vocab: Vocabulary) -> dict[int, dict[_Conjunction, list[int]]]:
+    """For each stage one conjunction for each alternative of each rule, with the indexes of the rules that have it.
 
-    An alternative that tests nothing concluded runs in the lowest stage, whatever the stratum of its rule.
+    An alternative that tests nothing concluded runs in the lowest stage, whatever the stratum of its rule. What follows
+    from the payer's path is settled here.
     """
-    gathered: dict[tuple[int, frozenset[Literal]], list[int]] = {}
+    settled = {name: vocab.facts[name].key(value) for name, value in of_payer(payer.payer).items()}
+    stages: dict[int, dict[_Conjunction, list[int]]] = defaultdict(dict)
     number = 0
-    for stage, layer in enumerate(layers):
+    for stage, layer in enumerate(payer.strata[0]):
         for rule in layer:
-            for alternative in conjunctions(_expanded(rule.condition, writer.vocab)):
+            for alternative in conjunctions(_expanded(rule.condition, vocab)):
                 literals = frozenset(literal for literal in alternative if literal[0].fact not in settled)
                 if any(holds(test, settled[test.fact]) is not wanted for test, wanted in alternative - literals):
                     continue
-                waits = any(writer.vocab.facts[test.fact].origin == "concluded" for test, _ in literals)
-                gathered.setdefault((stage if waits else 0, literals), []).append(number)
+                waits = any(vocab.facts[test.fact].origin == "concluded" for test, _ in literals)
+                ordered = sorted(literals, key=lambda literal: (*_selectivity(literal), str(literal)))
+                rules = stages[stage if waits else 0].setdefault(tuple(ordered), [])
+                if number not in rules:
+                    rules.append(number)
             number += 1
-    members = []
-    for (stage, literals), rules in gathered.items():
-        ordered = sorted(literals, key=lambda literal: (*_selectivity(literal), str(literal)))
-        properties = tuple(dict.fromkeys(writer.property(literal) for literal in ordered))
-        members.append(_Conjunction(stage, properties, tuple(dict.fromkeys(rules))))
-    return members
-
-
-def _packs(members: list[_Conjunction], stage: int) -> Iterator[list[_Conjunction]]:
-    """The conjunctions of a stage in portions that a handle can hold; those that begin alike stay together."""
-    own = sorted((member for member in members if member.stage == stage), key=lambda member: member.properties)
-    for start in range(0, len(own), MAX_CONJUNCTIONS):
-        yield own[start : start + MAX_CONJUNCTIONS]
+    return stages
 
 
 def _selectivity(literal: Literal) -> tuple[int, int]:

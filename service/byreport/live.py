@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from byreport.docket import Docket
-from byreport.engine import Engine
+from byreport.engine import Engine, Handles
 from byreport.examples import given_facts
 from byreport.examples import run as run_examples
 from byreport.findings import Finding, RulebookError
@@ -299,7 +299,7 @@ def _in_engine(rulebook: Rulebook, payer: str, reference: Reference, place: str)
     if rules.strata[1]:
         return
     try:
-        engine = Engine(rules, rulebook.vocabulary)
+        engine = Engine(rules, Handles(rulebook.vocabulary))
         for rule in rulebook.ruleset(payer):
             for example in rule.examples:
                 engine.fire(given_facts(rule, dict(example.given), reference))
