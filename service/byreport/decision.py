@@ -514,7 +514,7 @@ def explanations(states: Sequence[State], remembered: dict[Any, Piece]) -> Piece
 def _closing(case: Case) -> Piece:
     """What a decision ends with, as JSON members: which rules were overridden, and the notice."""
     overridden = [{"rule": rule, "by": by, "part": part} for rule, by, part in sorted(case.resolution.overridden)]
-    return Piece((f',"overridden":{dumps(overridden)},"notice":{_NOTICE}}}',))
+    return Piece((f',"overridden":{dumps(overridden)},"notice":{dumps(NOTICE)}}}',))
 
 
 def explained(state: State) -> Piece:
@@ -593,7 +593,6 @@ def _month_end(day: date) -> date:
     return day.replace(day=calendar.monthrange(day.year, day.month)[1])
 
 
-_NOTICE = dumps(NOTICE)
 _KNOWN_PARTS = ("questions", "cautions")
 _OPENING, _COMMA, _CLOSING = Piece((',"fired":[',)), Piece((",",)), Piece(("]",))
 _SPANS = {
