@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from byreport import claim, strictjson
 from byreport.claim import ClaimError, ClaimLine
 from byreport.claimfile import MAX_CLAIM
-from byreport.linereader import PAYER, LineReader, UnknownColumns, loads, problems
+from byreport.linereader import PAYER, LineReader, UnknownColumns, problems
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,14 +34,19 @@ class InputError(Exception):
     """A file that can't be read as a work list; the message says why and what would be right."""
 
 
-@dataclass(frozen=True)
-class Read:
-    """One line of the file: what it says, or what is wrong with it by field. `data` is the claim as JSON has it."""
+class Read(NamedTuple):
+    """One line of the file: what it says, or what is wrong with it by field. `data` is the JSON it stood in."""
 
     line: int
     claim: ClaimLine | None
-    data: Any
     problems: dict[str, str]
+    data: Any = None
+
+    def given(self) -> Any:
+        """The claim as JSON has it, also where it stood in the cells of a table."""
+        if self.data is not None or self.claim is None:
+            return self.data
+        return {PAYER: self.claim.payer, **claim.nested(self.claim.facts)}
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def identity(path: Path) -> dict[str, Any]:
 
 
 def _faulty(line: int, text: str, field: str = "line of the file") -> Read:
-    return Read(line, None, None, {field: text})
+    return Read(line, None, {field: text})
 
 
 def _key(payer: Any, state: Any) -> Any:
@@ -196,10 +201,10 @@ class JsonDecoder:
                 yield _faulty(line, f"is longer than {MAX_CLAIM:,} bytes; a claim line is far shorter")
                 continue
             try:
-                data = loads(raw)
-                yield Read(line, reader.read(data), data, {})
+                read, data = reader.read_text(raw)
+                yield Read(line, read, {}, data)
             except (strictjson.JsonError, ClaimError) as error:
-                yield Read(line, None, None, dict(problems(error)))
+                yield Read(line, None, dict(problems(error)))
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------
@@ -346,10 +351,9 @@ def _physical(text: str) -> list[str]:
 
 def _of_cells(line: int, names: Sequence[str], values: Sequence[Any], reader: LineReader) -> Read:
     try:
-        read = reader.read_cells(names, values)
+        return Read(line, reader.read_cells(names, values), {})
     except ClaimError as error:
-        return Read(line, None, None, dict(error.problems))
-    return Read(line, read, {PAYER: read.payer, **claim.nested(read.facts)}, {})
+        return Read(line, None, dict(error.problems))
 
 
 # --- Parquet --------------------------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from byreport.decision import Decision
-from byreport.template import Template
+from byreport.compact import Brief
 
 GROUPS = ("outcome", "prior_authorization", "denial", "payer")
 
@@ -26,27 +25,26 @@ class Tally:
         self.lines = {group: Counter[str](held.get("lines", {}).get(group, {})) for group in GROUPS}
         self.charges = {group: Counter[str](held.get("charges", {}).get(group, {})) for group in GROUPS}
 
-    def add_decisions(self, decided: Iterable[tuple[Decision, str | None]]) -> None:
-        """Count decided lines, each with its charge in dollars."""
-        kinds: dict[tuple[str, int], list[int]] = {}
-        templates: dict[int, Template] = {}
-        for decision, charge in decided:
-            template = decision.template
-            templates[id(template)] = template
-            kind = kinds.setdefault((decision.payer, id(template)), [0, 0])
-            kind[0] += 1
+    def add_decisions(self, decided: Iterable[tuple[str, Brief, str | None]]) -> None:
+        """Count decided lines: payer, decision, and charge in dollars."""
+        kinds: dict[tuple[str, tuple[str, str, tuple[str, ...]]], list[int]] = {}
+        for payer, brief, charge in decided:
+            kind = payer, brief.counted
+            counts = kinds.get(kind)
+            if counts is None:
+                counts = kinds[kind] = [0, 0]
+            counts[0] += 1
             if charge:
-                kind[1] += int(charge.replace(".", "")) if charge[-3:-2] == "." else _cents(charge)
+                counts[1] += int(charge.replace(".", "")) if charge[-3:-2] == "." else _cents(charge)
             else:
                 self.uncharged += 1
-        for (payer, identity), (lines, cents) in kinds.items():
-            template = templates[identity]
+        for (payer, (outcome, authorization, denials)), (lines, cents) in kinds.items():
             self.decided += lines
             self.charge += cents
-            self._add("outcome", template.outcome, lines, cents)
-            self._add("prior_authorization", template.authorization, lines, cents)
+            self._add("outcome", outcome, lines, cents)
+            self._add("prior_authorization", authorization, lines, cents)
             self._add("payer", payer, lines, cents)
-            for denial in dict.fromkeys(template.denials):
+            for denial in dict.fromkeys(denials):
                 self._add("denial", denial, lines, cents)
 
     def _add(self, group: str, name: str, lines: int, cents: int) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from byreport import facts as facts_
 from byreport.batch_input import Decoder, Portion, Read
 from byreport.batch_tally import Tally
-from byreport.claim import ClaimError
-from byreport.compact import Rows
+from byreport.claim import ClaimError, ClaimLine
+from byreport.compact import Brief, Row, Rows, brief_of
 from byreport.desk import Decided, Desk
+from byreport.facts import Facts
 from byreport.findings import RulebookError
 from byreport.linereader import LineReader
 from byreport.log import Idempotency, Log, now
 from byreport.reference import Reference
-from byreport.rulebook import Rulebook, UnknownPayer
+from byreport.rulebook import PayerRules, Rulebook, UnknownPayer
 
 if TYPE_CHECKING:
     from byreport.docket import Docket
@@ -53,6 +55,10 @@ class Result:
     tally: dict[str, Any]
 
 
+SITUATIONS = 50_000
+"""Situations already decided that are kept in brief; the one not met for longest goes first."""
+
+
 class Worker:
     """A desk with what it needs to decide portions."""
 
@@ -60,11 +66,14 @@ class Worker:
         self.recipe = recipe
         self.decoder = decoder
         self.rulebook = Rulebook.from_archive(recipe.archive)
-        self.desk = Desk(self.rulebook, Reference.load(recipe.reference))
-        self.reader = LineReader(self.rulebook.vocabulary)
-        self.rows = Rows()
-        self.run = uuid.UUID(recipe.run)
         self.log = Log.open(recipe.log) if recipe.log else None
+        reference = Reference.load(recipe.reference)
+        # Rows need little of a decision and keep that themselves; the log takes whole decisions.
+        self.desk = Desk(self.rulebook, reference) if self.log else Desk(self.rulebook, reference, situations=0)
+        self.reader = LineReader(self.rulebook.vocabulary)
+        self.rows = Rows(self.rulebook.hash)
+        self._run = uuid.UUID(recipe.run).bytes
+        self._known: OrderedDict[Any, Brief] = OrderedDict()
         self._docket: Docket | None = None
 
     def close(self) -> None:
@@ -78,80 +87,116 @@ class Worker:
     def decide(self, portion: Portion) -> Result:
         """Decide every line of a portion. Raises LogError when decisions can't be recorded."""
         assert self.decoder is not None
-        decided, rejects = self.decided(self.decoder.decode(portion, self.reader))
-        ids = self._ids(decided, portion)
-        tally = Tally()
-        lines = [read.line for read, _ in decided]
-        tally.add_decisions((one.decision, one.facts.shown.get("line.charge")) for _, one in decided)
-        for read in rejects:
-            tally.add_reject(read.problems)
-        refused = [(read.line, reject_text(read).encode() + b"\n") for read in rejects]
-        return Result(lines, self._rows(decided, ids), refused, tally.stored())
-
-    def _rows(self, decided: list[tuple[Read, Decided]], ids: list[tuple[str, str]]) -> Any:
-        numbered = [(read.line, one, *found) for (read, one), found in zip(decided, ids, strict=True)]
-        if not self.recipe.columnar:
-            return [self.rows.text(*each).encode() + b"\n" for each in numbered]
-        from byreport.batch_output import batch_bytes
-
-        outcomes = [self.rows.outcome_text(*each) + "}\n" for each in numbered]
-        return batch_bytes(outcomes, [self.rows.facts_text(one.facts) for _, one in decided])
-
-    def decided(self, reads: Iterable[Read]) -> tuple[list[tuple[Read, Decided]], list[Read]]:
-        """The lines decided, and those that can't be, in order. Lines of one payer are decided one after the other."""
-        ready: list[tuple[str, int, Read]] = []
         rejects: list[Read] = []
-        for read in reads:
-            if read.claim is None:
-                rejects.append(read)
-                continue
-            try:
-                ready.append((facts_.payer_path(read.claim, self.desk.reference), read.line, read))
-            except UnknownPayer as error:
-                rejects.append(_refused(read, str(error)))
-        ready.sort(key=lambda entry: entry[:2])
-        decided: list[tuple[Read, Decided]] = []
-        for path, _, read in ready:
-            assert read.claim is not None
-            try:
-                decided.append((read, self.desk.decide_line(read.claim, self.rulebook.payer(path))))
-            except UnknownPayer as error:
-                rejects.append(_refused(read, str(error)))
-            except RulebookError as error:
-                found = "; ".join(str(finding) for finding in error.findings)
-                rejects.append(_refused(read, f"its rules can't be used: {found}"))
-            except ClaimError as error:
-                rejects.append(replace(read, claim=None, problems=dict(error.problems)))
-        decided.sort(key=lambda entry: entry[0].line)
-        rejects.sort(key=lambda read: read.line)
-        return decided, rejects
-
-    def _ids(self, decided: list[tuple[Read, Decided]], portion: Portion) -> list[tuple[str, str]]:
-        """The id and time of each decision; with a log, those under which it stands there."""
+        # Step by step, not line by line: a step's code stays in the processor's cache while all lines go through it.
+        reads = list(self.decoder.decode(portion, self.reader))
+        placed = _each(reads, self._placed, rejects)
+        complete = _each(placed, self._complete, rejects)
         if self.log is None:
             moment = now()
-            return [(str(uuid.uuid5(self.run, str(read.line))), moment) for read, _ in decided]
+            rows = _each(complete, lambda line: self._row(line, moment), rejects)
+        else:
+            rows = self._recorded(self.log, portion, _each(complete, self._decided, rejects))
+        outcomes = [self.rows.outcome_text(row) for row in rows]
+        facts = [self.rows.facts_text(row.facts) for row in rows]
+        tally = Tally()
+        tally.add_decisions((row.payer, row.brief, row.facts.shown.get("line.charge")) for row in rows)
+        for read in rejects:
+            tally.add_reject(read.problems)
+        refused = sorted((read.line, reject_text(read).encode() + b"\n") for read in rejects)
+        return Result([row.line for row in rows], self._written(outcomes, facts), refused, tally.stored())
+
+    def _written(self, outcomes: list[str], facts: list[str]) -> Any:
+        if not self.recipe.columnar:
+            return [f'{outcome},"facts":{part}}}\n'.encode() for outcome, part in zip(outcomes, facts, strict=True)]
+        from byreport.batch_output import batch_bytes
+
+        return batch_bytes([outcome + "}\n" for outcome in outcomes], facts)
+
+    def _placed(self, read: Read) -> _Placed:
+        if read.claim is None:
+            raise ClaimError(read.problems)
+        return read, read.claim, self.rulebook.payer(facts_.payer_path(read.claim, self.desk.reference))
+
+    def _complete(self, placed: _Placed) -> _Complete:
+        read, line, payer = placed
+        return read, line, payer, facts_.of_line(payer.payer, line, self.desk.reference, self.rulebook.vocabulary)
+
+    def _row(self, complete: _Complete, moment: str) -> Row:
+        """The row of a line whose decision is not recorded. Of the whole decision, which is large, nothing is kept."""
+        read, _, payer, facts = complete
+        lens = self.desk.compiled(payer)[1].lens
+        situation = payer.payer, *lens.situation(facts, lens.reading(facts.keys))
+        brief = self._known.get(situation)
+        if brief is None:
+            brief = self._known[situation] = brief_of(self.desk.decision(payer, facts).template)
+            if len(self._known) > SITUATIONS:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(situation)
+        return Row(read.line, decision_id(self._run, read.line), moment, payer.payer, brief, facts)
+
+    def _decided(self, complete: _Complete) -> tuple[Read, Decided]:
+        read, line, payer, facts = complete
+        return read, self.desk.decide_facts(line, payer, facts)
+
+    def _recorded(self, log: Log, portion: Portion, decided: list[tuple[Read, Decided]]) -> list[Row]:
+        """The rows of lines whose decisions go to the log, with the ids and times that they have there."""
         if not decided:
             return []
-        docket = self._recording()
-        made = [docket.new_record(one, read.data) for read, one in decided]
+        docket = self._recording(log)
+        made = [docket.new_record(one, read.given()) for read, one in decided]
         # A portion that was recorded just before the run was killed is not recorded again: the log knows its key.
         key = f"batch {self.recipe.run} {portion.lines[0]}"
         digest = hashlib.sha256(",".join(map(str, portion.lines)).encode()).hexdigest()
-        return [(record.decision_id, record.decided_at) for record in self.log.append(made, Idempotency(key, digest))]
+        rows = []
+        for (read, one), kept in zip(decided, log.append(made, Idempotency(key, digest)), strict=True):
+            brief = brief_of(one.decision.template)
+            rows.append(Row(read.line, kept.decision_id, kept.decided_at, one.decision.payer, brief, one.facts))
+        return rows
 
-    def _recording(self) -> Docket:
-        assert self.log is not None
+    def _recording(self, log: Log) -> Docket:
         if self._docket is None:
             from byreport.docket import Docket
 
-            self.log.keep_rulebook(self.rulebook.hash, self.rulebook.archive())
-            self._docket = Docket(self.desk, self.log)
+            log.keep_rulebook(self.rulebook.hash, self.rulebook.archive())
+            self._docket = Docket(self.desk, log)
         return self._docket
 
 
-def _refused(read: Read, why: str) -> Read:
-    return replace(read, claim=None, problems={"payer": why})
+def decision_id(run: bytes, line: int) -> str:
+    """The id of a line's decision: the UUID, version 5, of the line's number in the run's namespace."""
+    made = hashlib.sha1(run + b"%d" % line, usedforsecurity=False).hexdigest()
+    return f"{made[:8]}-{made[8:12]}-5{made[13:16]}-{_VARIANT[made[16]]}{made[17:20]}-{made[20:32]}"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+_Placed = tuple[Read, ClaimLine, PayerRules]
+_Complete = tuple[Read, ClaimLine, PayerRules, Facts]
+_A = TypeVar("_A", Read, _Placed, _Complete)
+_B = TypeVar("_B")
+
+
+def _each(entries: Iterable[_A], step: Callable[[_A], _B], rejects: list[Read]) -> list[_B]:
+    """What a step makes of each entry; lines it refuses are added to `rejects`."""
+    made = []
+    for entry in entries:
+        try:
+            made.append(step(entry))
+        except UnknownPayer as error:
+            problems: Mapping[str, str] = {"payer": str(error)}
+        except RulebookError as error:
+            found = "; ".join(str(finding) for finding in error.findings)
+            problems = {"payer": f"its rules can't be used: {found}"}
+        except ClaimError as error:
+            problems = error.problems
+        else:
+            continue
+        read = entry if isinstance(entry, Read) else entry[0]
+        rejects.append(read._replace(claim=None, problems=dict(problems)))
+    return made
 
 
 def reject_text(read: Read) -> str:
@@ -159,4 +204,4 @@ def reject_text(read: Read) -> str:
     return _encode({"line": read.line, "problems": read.problems})
 
 
-__all__ = ["Recipe", "Result", "Worker", "reject_text"]
+__all__ = ["Recipe", "Result", "Worker", "decision_id", "reject_text"]

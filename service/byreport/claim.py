@@ -6,16 +6,18 @@ identifies a patient is ever stored by accident; a field that is left out (or nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 
+from byreport import strictjson
 from byreport.findings import nearest
-from byreport.vocabulary import MAX_TEXT, Fact, UnfitValue, Vocabulary, vocabulary
+from byreport.vocabulary import MAX_TEXT, Fact, Key, UnfitValue, Vocabulary, vocabulary
 
 MAX_PROBLEMS = 100
 """Faults named of one line; looking for what was meant takes a while for each."""
@@ -26,10 +28,16 @@ MAX_PAYER = 120
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """One claim line: the payer's path as given, and the known facts by dotted name with their shown values."""
+    """One claim line: the payer's path as given, and the known facts by dotted name with their shown values.
+
+    `keys` are what tests compare of the same facts, as the bundled vocabulary has them, and `members` the facts as
+    members of a JSON object; None where the reader did not come by them.
+    """
 
     payer: str
     facts: Mapping[str, Any]
+    keys: Mapping[str, Key] | None = field(default=None, compare=False, repr=False)
+    members: Sequence[str] | None = field(default=None, compare=False, repr=False)
 
 
 class ClaimError(ValueError):
@@ -133,8 +141,29 @@ def _schema(name: str, tree: Mapping[str, Any]) -> type[Schema]:
 
 def read(data: Any) -> ClaimLine:
     """The claim line in a parsed JSON object. Raises ClaimError naming every field at fault."""
-    line = _quick(data)
-    return read_fully(data) if line is None else line
+    found = _quick(data)
+    return found[0] if found else read_fully(data)
+
+
+def read_text(raw: bytes) -> tuple[ClaimLine, Any]:
+    """The claim line in a JSON text, and the parsed object. Raises strictjson.JsonError, ClaimError.
+
+    Python's parser takes more than `strictjson` does. Of that a line without fault can't hold anything but a name that
+    stands twice; where no quote is escaped, the text then has more quotes than the strings that are left.
+    """
+    if b"\\" not in raw:
+        try:
+            data = _decode(raw.decode("utf-8"))
+        except (ValueError, RecursionError):
+            data = None
+        found = _quick(data)
+        if found and raw.count(b'"') == 2 * found[1]:
+            return found[0], data
+    data = strictjson.loads(raw)
+    return read(data), data
+
+
+_decode = json.JSONDecoder().decode
 
 
 def read_fully(data: Any) -> ClaimLine:
@@ -154,39 +183,73 @@ def _loader() -> Schema:
 # The schema takes about 150 microseconds a line, more than all the rest of deciding it. A line without any fault is
 # read by the same facts in the same tree below; at the first thing that is unusual the schema reads it instead.
 
-
-class _Node:
-    """One object of the claim's tree: its facts with the values read before, and the objects below it."""
-
-    def __init__(self, facts: Mapping[str, Fact], nodes: Mapping[str, _Node]) -> None:
-        self.facts: dict[Any, tuple[Fact, str, bool, dict[Any, Any]]] = {
-            key: (fact, fact.name, fact.is_list, {}) for key, fact in facts.items()
-        }
-        self.nodes = nodes
-
-
-@lru_cache(maxsize=1)
-def _tree() -> tuple[_Node, tuple[str, ...]]:
-    facts = vocabulary().claim_facts()
-
-    def node(prefix: str) -> _Node:
-        below = [fact for fact in facts if fact.name.startswith(prefix)]
-        own = {fact.name[len(prefix) :]: fact for fact in below if "." not in fact.name[len(prefix) :]}
-        groups = {fact.name[len(prefix) :].split(".")[0] for fact in below} - set(own)
-        return _Node(own, {group: node(f"{prefix}{group}.") for group in groups})
-
-    return node(""), tuple(fact.name for fact in facts if fact.required)
-
-
-_KNOWN_VALUES = 2_048
+REMEMBERED = 8_192
+"""Values remembered of each fact; when there are more, all are forgotten, and the frequent ones are soon back."""
+LONGEST_REMEMBERED = 200
+"""Characters of a text, and texts of a list, that are remembered."""
 
 
 class _UnusualError(Exception):
     pass
 
 
-def _quick(data: Any) -> ClaimLine | None:
-    """The line, or None where the schema has to look at it."""
+Said = tuple[str, Any, Key, str]
+"""What a value says: the fact's name, the value as it is shown, its key, and name and value as a member of JSON."""
+
+
+def said(name: str, shown: Any, key: Key) -> Said:
+    """What a shown value of a fact says."""
+    return name, shown, key, f"{_encode(name)}:{_encode(shown)}"
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Values:
+    """What the values of one fact that were read before say."""
+
+    def __init__(self, fact: Fact) -> None:
+        self.fact = fact
+        self.known: dict[Any, Said] = {}
+
+    def read(self, value: Any) -> Said:
+        """What a value says that is not known yet. Raises UnfitValue."""
+        shown = self.fact.shown(value)
+        return said(self.fact.name, shown, self.fact.key(shown))
+
+    def keep(self, remembered: Any, found: Said) -> None:
+        """Know a value from now on; `remembered` is equal for no two values that are read differently."""
+        if len(remembered) <= LONGEST_REMEMBERED:
+            if len(self.known) >= REMEMBERED:
+                self.known.clear()
+            self.known[remembered] = found
+
+
+class _Node:
+    """One object of the claim's tree: what values of its facts say, their readers, and the objects below."""
+
+    def __init__(self, prefix: str, facts: Sequence[Fact]) -> None:
+        below = [fact for fact in facts if fact.name.startswith(prefix)]
+        own = {fact.name[len(prefix) :]: fact for fact in below if "." not in fact.name[len(prefix) :]}
+        groups = {fact.name[len(prefix) :].split(".")[0] for fact in below} - set(own)
+        self.values: dict[Any, Values | None] = {member: Values(fact) for member, fact in own.items()}
+        self.known: dict[Any, dict[Any, Said]] = {
+            member: values.known for member, values in self.values.items() if values
+        }
+        self.below: dict[Any, _Node] = {group: _Node(f"{prefix}{group}.", below) for group in groups}
+        if not prefix:
+            # The payer stands among the facts and is none.
+            self.values["payer"], self.known["payer"] = None, {}
+
+
+@lru_cache(maxsize=1)
+def _tree() -> tuple[_Node, tuple[str, ...]]:
+    facts = vocabulary().claim_facts()
+    return _Node("", facts), tuple(fact.name for fact in facts if fact.required)
+
+
+def _quick(data: Any) -> tuple[ClaimLine, int] | None:
+    """The line, and how many strings its JSON text has; None where the schema has to look at it."""
     if type(data) is not dict:
         return None
     payer = data.get("payer")
@@ -194,39 +257,62 @@ def _quick(data: Any) -> ClaimLine | None:
         return None
     root, required = _tree()
     facts: dict[str, Any] = {}
+    keys: dict[str, Key] = {}
+    members: list[str] = []
     try:
         _payer_path(payer)
-        _walk(root, data, facts, True)
-    except (_UnusualError, ValidationError, UnfitValue):
+        strings = _walk(root, data, facts, keys, members)
+    except (_UnusualError, ValidationError, UnfitValue, TypeError):
         return None
-    if any(not facts.get(name) for name in required):
-        return None
-    return ClaimLine(payer.strip().strip("/"), facts)
+    for name in required:
+        if not facts.get(name):
+            return None
+    return ClaimLine(payer.strip().strip("/"), facts, keys, members), strings
 
 
-def _walk(node: _Node, data: dict[Any, Any], facts: dict[str, Any], is_root: bool) -> None:
-    for key, value in data.items():
-        found = node.facts.get(key)
-        if found is None:
-            if key in node.nodes and type(value) is dict:
-                _walk(node.nodes[key], value, facts, False)
-            elif not (is_root and key == "payer"):
-                raise _UnusualError
-        elif value is not None:
-            fact, name, is_list, known = found
-            if is_list:
-                facts[name] = fact.shown(value)
-                continue
-            kind = type(value)
-            if kind is not str and kind is not bool and kind is not int:
-                raise _UnusualError
+def _walk(node: _Node, data: dict[Any, Any], facts: dict[str, Any], keys: dict[str, Key], members: list[str]) -> int:
+    """Add what an object's members say; how many strings the object holds, names included.
+
+    Raises _UnusualError, UnfitValue, or TypeError for lists of lists.
+    """
+    known = node.known
+    strings = 2 * len(data)
+    for member, value in data.items():
+        kind = type(value)
+        if kind is str:
+            remembered = value
+        elif kind is dict and member in node.below:
+            strings += _walk(node.below[member], value, facts, keys, members) - 1
+            continue
+        elif kind is list:
+            # Only lists of texts are known, and texts are equal to nothing but texts.
+            remembered = tuple(value)
+            strings += len(value) - 1
+        elif kind is bool or kind is int:
             # True and 1 are equal keys, so the type is part of the key.
-            shown = known.get((kind, value))
-            if shown is None:
-                shown = fact.shown(value)
-                if len(known) < _KNOWN_VALUES:
-                    known[kind, value] = shown
-            facts[name] = shown
+            remembered = kind, value
+            strings -= 1
+        elif value is None and member in known:
+            strings -= 1
+            continue
+        else:
+            raise _UnusualError
+        try:
+            one = known[member].get(remembered)
+        except KeyError:
+            raise _UnusualError from None
+        if one is None:
+            values = node.values[member]
+            if values is None:
+                continue
+            if kind is list and not all(type(item) is str for item in value):
+                raise _UnusualError
+            one = values.read(value)
+            values.keep(remembered, one)
+        name, shown, keys[name], text = one
+        facts[name] = shown
+        members.append(text)
+    return strings
 
 
 def flat(loaded: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

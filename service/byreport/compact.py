@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from byreport import facts as facts_
 from byreport.brief import brief
 from byreport.decision import decide
-from byreport.desk import Decided
 from byreport.engine import Engine, Handles
 from byreport.facts import Facts
 from byreport.rulebook import Rulebook
-
-Row = dict[str, Any]
+from byreport.template import Form, Template
 
 ORIGINS = ("claim", "reference", "computed")
 REMEMBERED = 20_000
-"""Values of facts whose part of a row is remembered."""
+"""Drugs' names whose part of a row is remembered."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -47,41 +46,57 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, eq=False)
+class Brief:
+    """What rows and sums need of the decision on a situation; its template holds far more."""
+
+    form: Form
+    counted: tuple[str, str, tuple[str, ...]]
+    """Outcome, authorization and denials."""
+
+
+def brief_of(template: Template) -> Brief:
+    """The decision on a situation in brief."""
+    return Brief(template.brief, (template.outcome, template.authorization, template.denials))
+
+
+class Row(NamedTuple):
+    """What the row of a line is made of."""
+
+    line: int
+    decision_id: str
+    decided_at: str
+    payer: str
+    brief: Brief
+    facts: Facts
+
+
 class Rows:
-    """Makes rows. What decisions on the same situation have in common is worked out once."""
+    """Makes rows of decisions under one rulebook."""
 
-    def __init__(self) -> None:
-        self._members: dict[tuple[str, Any], str] = {}
+    def __init__(self, rulebook: str) -> None:
+        self.rulebook = rulebook
+        self._payers: dict[str, str] = {}
+        self._names: dict[frozenset[str], str] = {}
 
-    def outcome_text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
+    def outcome_text(self, row: Row) -> str:
         """The row as JSON, but for the facts and the closing bracket."""
-        decision = decided.decision
+        line, decision_id, decided_at, payer, held, facts = row
+        common = self._payers.get(payer)
+        if common is None:
+            common = self._payers[payer] = f'"rulebook":"{self.rulebook}","payer":{_encode(payer)},'
         return (
             f'{{"line":{line},"decision_id":"{decision_id}","decided_at":"{decided_at}",'
-            f'"rulebook":"{decision.rulebook}","payer":{_encode(decision.payer)},'
-            f"{decision.template.brief.render(decided.facts)[1:-1]}"
+            f"{common}{held.form.render(facts)[1:-1]}"
         )
-
-    def text(self, line: int, decided: Decided, decision_id: str, decided_at: str) -> str:
-        """The row as JSON."""
-        head = self.outcome_text(line, decided, decision_id, decided_at)
-        return f'{head},"facts":{self.facts_text(decided.facts)}}}'
 
     def facts_text(self, facts: Facts) -> str:
         """The facts of a decision by origin, and what else its explanation needs, as JSON; nothing that is empty."""
-        by_origin: dict[str, list[str]] = {}
-        for name, value in facts.shown.items():
-            # No fact has both true and 1 among its values, so that equal pairs are the same text.
-            member = self._members.get((name, value))
-            if member is None:
-                member = f"{_encode(name)}:{_encode(value)}"
-                if len(self._members) < REMEMBERED:
-                    self._members[name, value] = member
-            by_origin.setdefault(facts.origin[name], []).append(member)
-        parts = [f'"{origin}":{{{",".join(members)}}}' for origin, members in by_origin.items()]
+        by_origin = facts.members or _members(facts)
+        parts = [f'"{origin}":{{{",".join(members)}}}' for origin, members in by_origin.items() if members]
         names = facts.keys.get("drug.name")
         if isinstance(names, frozenset) and names:
-            parts.append(f'"names":{_encode(sorted(names))}')
+            parts.append(self._names.get(names) or self._named(names))
         if facts.disagreements:
             parts.append(
                 f'"disagreements":{_encode([[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements])}'
@@ -91,6 +106,20 @@ class Rows:
         if facts.drug_recognised:
             parts.append('"drug_recognised":true')
         return f"{{{','.join(parts)}}}"
+
+    def _named(self, names: frozenset[str]) -> str:
+        if len(self._names) >= REMEMBERED:
+            self._names.clear()
+        text = self._names[names] = f'"names":{_encode(sorted(names))}'
+        return text
+
+
+def _members(facts: Facts) -> dict[str, list[str]]:
+    """The facts by origin as members of a JSON object."""
+    by_origin: dict[str, list[str]] = {}
+    for name, value in facts.shown.items():
+        by_origin.setdefault(facts.origin[name], []).append(f"{_encode(name)}:{_encode(value)}")
+    return by_origin
 
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:

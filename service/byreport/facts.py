@@ -7,15 +7,17 @@ disagree the claim's word is kept for the rules and the disagreement becomes a c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any, TypeVar
 
-from byreport.claim import ClaimLine
+from byreport.claim import ClaimLine, Said, said
 from byreport.reference import CodesInForce, DrugMatch, Reference
 from byreport.rulebook import UnknownPayer
-from byreport.vocabulary import Fact, Key, Vocabulary, fold, vocabulary
+from byreport.vocabulary import Key, Vocabulary, fold, vocabulary
 
 _SUFFIX = re.compile(r"[a-z]-[a-z]{4}\b")
 """The four letters that end a biological product's nonproprietary name, as in eptinezumab-jjmr."""
@@ -39,6 +41,7 @@ class Facts:
 
     `shown` maps names to shown values, `keys` to what tests compare, `origin` to claim, reference or computed.
     `candidates` are near misses of a drug name that reference data does not know, for a person to choose from.
+    `members` are the facts by origin as members of a JSON object, in the order of `shown`, where they came by the way.
     """
 
     payer: str
@@ -48,6 +51,7 @@ class Facts:
     disagreements: tuple[Disagreement, ...] = ()
     candidates: tuple[str, ...] = ()
     drug_recognised: bool = False
+    members: Mapping[str, Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
 
 def as_json(facts: Facts) -> dict[str, Any]:
@@ -121,101 +125,195 @@ def of_payer(payer: str) -> dict[str, str]:
     return facts
 
 
+def of_line(payer: str, line: ClaimLine, reference: Reference, vocab: Vocabulary | None = None) -> Facts:
+    """All known facts of a line that was read, for a payer path."""
+    words = vocab or vocabulary()
+    if line.keys is None or line.members is None or words is not vocabulary():
+        return build(payer, line.facts, reference, words)
+    return _complete(payer, dict(line.facts), dict(line.keys), list(line.members), _lookup(reference, words))
+
+
 def build(payer: str, given: Mapping[str, Any], reference: Reference, vocab: Vocabulary | None = None) -> Facts:
     """All known facts of a line for a payer path; `given` maps claim facts to shown values."""
-    words = vocab or vocabulary()
-    shown: dict[str, Any] = dict(given)
+    lookup = _lookup(reference, vocab or vocabulary())
+    entries = lookup.entries(given)
+    keys = {name: key for name, _, key, _ in entries}
+    return _complete(payer, dict(given), keys, [member for _, _, _, member in entries], lookup)
+
+
+def _complete(payer: str, shown: dict[str, Any], keys: dict[str, Key], given: list[str], lookup: _Lookup) -> Facts:
+    """All known facts of a line, from those given."""
     origin = dict.fromkeys(shown, GIVEN)
+    computed: list[str] = []
+    filled: list[str] = []
+    members: dict[str, list[str]] | None = {GIVEN: given, COMPUTED: computed, REFERENCE: filled}
 
-    def compute(name: str, value: Any) -> None:
-        if name not in shown:
-            shown[name] = value
-            origin[name] = COMPUTED
+    def add(entries: Sequence[Said], source: str, to: list[str]) -> None:
+        for name, value, key, member in entries:
+            if name not in shown:
+                shown[name], keys[name], origin[name] = value, key, source
+                to.append(member)
 
-    parts = payer.split("/")
-    for fact, value in of_payer(payer).items():
-        compute(fact, value)
+    add(lookup.payer(payer), COMPUTED, computed)
     day = _day(shown.get("date_of_service"))
-    _line(shown, compute, day, reference)
-    match, recognised = _drug(shown, reference)
-    disagreements: list[Disagreement] = []
-    if match is not None:
-        if not shown.get("drug.name"):
-            shown["drug.name"] = match.name
-            origin["drug.name"] = REFERENCE
-        known = _known(
-            match,
-            day,
-            str(shown.get("setting", "")),
-            reference,
-            parts[0] == "medicare",
-        )
-        if shown.get("drug.compounded") is True:
-            known.pop("drug.specific_code", None)
-        disagreements = _merge(shown, origin, known, words)
-    if shown.get("drug.compounded") is True and "drug.specific_code" not in shown:
-        # No product's code describes a compound of it: a compound has no NDC, so product codes may not be used.
-        shown["drug.specific_code"] = ()
-        origin["drug.specific_code"] = REFERENCE
-    if day is not None:
-        _arithmetic(shown, compute, day)
-    keys = {name: _key(words.facts[name], value) for name, value in shown.items()}
-    name = shown.get("drug.name")
-    if match is not None:
-        keys["drug.name"] = names_of(match, str(name))
-    near = () if recognised or not name else tuple(_label(c.name, c.match) for c in reference.candidates(name))
-    return Facts(payer, shown, keys, origin, tuple(disagreements), near, recognised)
-
-
-_KEYS: dict[Fact, dict[Any, Key]] = {}
-_KNOWN_VALUES = 4_096
-
-
-def _key(fact: Fact, shown: Any) -> Key:
-    """The key of a shown value; values seen before are remembered, up to a bound per fact."""
-    known = _KEYS.setdefault(fact, {})
-    key = known.get(shown)
-    if key is None:
-        key = fact.key(shown)
-        if len(known) < _KNOWN_VALUES:
-            known[shown] = key
-    return key
-
-
-def _line(shown: Mapping[str, Any], compute: Any, day: date | None, reference: Reference) -> None:
     code = shown.get("line.code")
-    if not code:
-        return
+    if code:
+        add(lookup.code(code, day), COMPUTED, computed)
+    name = shown.get("drug.name")
+    drug = lookup.drug(name, shown.get("line.ndc.code"))
+    disagreements: tuple[Disagreement, ...] = ()
+    compounded = shown.get("drug.compounded") is True
+    if drug.match is not None:
+        if "drug.name" in shown and not name:
+            # It stands among what was given.
+            shown["drug.name"], origin["drug.name"], members = drug.match.name, REFERENCE, None
+        add(drug.named, REFERENCE, filled)
+        entries = drug.known(day, str(shown.get("setting", "")), payer.split("/", 1)[0] == "medicare")
+        if compounded:
+            entries = [entry for entry in entries if entry[0] != "drug.specific_code"]
+        disagreements = _disagreements(shown, keys, entries, drug.label)
+        add(entries, REFERENCE, filled)
+        keys["drug.name"] = drug.names
+    if compounded:
+        # No product's code describes a compound of it: a compound has no NDC, so product codes may not be used.
+        add(lookup.no_code, REFERENCE, filled)
+    if day is not None:
+        add(lookup.entries(_arithmetic(shown, day)), COMPUTED, computed)
+    return Facts(payer, shown, keys, origin, disagreements, drug.near, drug.match is not None, members)
+
+
+_REMEMBERED = 8_192
+"""Of whatever is remembered here; when there is more, all of it is forgotten, and the frequent is soon back."""
+
+_T = TypeVar("_T")
+_K = TypeVar("_K")
+
+
+def _kept(memory: dict[_K, _T], key: _K, value: _T) -> _T:
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = value
+    return value
+
+
+@lru_cache(maxsize=8)
+def _lookup(reference: Reference, words: Vocabulary) -> _Lookup:
+    return _Lookup(reference, words)
+
+
+class _Lookup:
+    """What payers' paths, codes and drugs say, looked up once: a list of claims names the same ones over and over."""
+
+    def __init__(self, reference: Reference, words: Vocabulary) -> None:
+        self.reference = reference
+        self.words = words
+        self._said: dict[str, dict[Any, Said]] = {name: {} for name in words.facts}
+        self._payers: dict[str, Sequence[Said]] = {}
+        self._codes: dict[tuple[str, date | None], Sequence[Said]] = {}
+        self._drugs: dict[tuple[str | None, str | None], _Drug] = {}
+        self.no_code = self.entries({"drug.specific_code": ()})
+
+    def entries(self, shown: Mapping[str, Any]) -> Sequence[Said]:
+        """What shown values say."""
+        return [self._said[name].get(value) or self._read(name, value) for name, value in shown.items()]
+
+    def _read(self, name: str, value: Any) -> Said:
+        return _kept(self._said[name], value, said(name, value, self.words.facts[name].key(value)))
+
+    def payer(self, payer: str) -> Sequence[Said]:
+        """What follows from a payer's path."""
+        found = self._payers.get(payer)
+        return _kept(self._payers, payer, self.entries(of_payer(payer))) if found is None else found
+
+    def code(self, code: str, day: date | None) -> Sequence[Said]:
+        """What is known of a line's code on a day."""
+        found = self._codes.get((code, day))
+        return (
+            _kept(self._codes, (code, day), self.entries(_line(code, day, self.reference))) if found is None else found
+        )
+
+    def drug(self, name: str | None, ndc: str | None) -> _Drug:
+        """The drug that a line names."""
+        named = (name, None if name else ndc)
+        found = self._drugs.get(named)
+        return _kept(self._drugs, named, _Drug(name, ndc, self)) if found is None else found
+
+    def arithmetic(self, shown: Mapping[str, Any], day: date) -> Sequence[Said]:
+        """What the dates of a line come to."""
+        return self.entries(_arithmetic(shown, day))
+
+
+class _Drug:
+    """The drug that a line names: by its name, else by its NDC; `match` is None where reference data knows none.
+
+    What is known of it changes on a few days only: between two of them it is worked out once.
+    """
+
+    def __init__(self, name: str | None, ndc: str | None, lookup: _Lookup) -> None:
+        self._lookup = lookup
+        reference = lookup.reference
+        self.match = reference.match(name) if name else _of_ndc(ndc, reference)
+        self.near: tuple[str, ...] = ()
+        if self.match is not None:
+            self.label = _label(self.match.name, self.match)
+            self.names = names_of(self.match, name or self.match.name)
+            self.named = [said("drug.name", self.match.name, self.names)]
+            self._turns = _turns(self.match, reference)
+            self._known: dict[tuple[int | None, str, bool], Sequence[Said]] = {}
+        elif name:
+            self.near = tuple(_label(near.name, near.match) for near in reference.candidates(name))
+
+    def known(self, day: date | None, setting: str, medicare: bool) -> Sequence[Said]:
+        """What reference data knows of the drug on a day, for a setting and a program."""
+        key = None if day is None else bisect_right(self._turns, day), setting, medicare
+        found = self._known.get(key)
+        if found is None:
+            assert self.match is not None
+            known = _known(self.match, day, setting, self._lookup.reference, medicare)
+            found = _kept(self._known, key, self._lookup.entries(known))
+        return found
+
+
+def _turns(match: DrugMatch, reference: Reference) -> list[date]:
+    """The days, in order, on which something else may be known of the drug than on the day before.
+
+    They are all days with which `_known` compares a date of service; of a last day, the day after.
+    """
+    codes = (*match.codes, *match.same_ingredient)
+    first = [reference.since, match.fda_approval_date, *(code.effective_from for code in codes)]
+    last = [reference.through, match.uncoded_through]
+    last += [day for code in codes for day in (code.effective_to, code.effective_to_latest)]
+    turns = {day for day in first if day is not None}
+    turns |= {day + timedelta(days=1) for day in last if day is not None and day < date.max}
+    return sorted(turns)
+
+
+def _line(code: str, day: date | None, reference: Reference) -> dict[str, Any]:
+    """What is known of a line's code."""
     noc = reference.noc(code)
     is_noc = noc is not None and noc.kind != "ingredient_residual"
-    compute("line.noc", is_noc)
+    known: dict[str, Any] = {"line.noc": is_noc}
     if is_noc and noc is not None:
-        compute("line.noc_category", noc.category)
+        known["line.noc_category"] = noc.category
     specific = reference.code(code)
     if day is not None and (noc is not None or specific is not None):
-        in_force = (noc.in_force(day) if noc is not None else False) or (
+        known["line.code_in_force"] = (noc.in_force(day) if noc is not None else False) or (
             specific.in_force(day) if specific is not None else False
         )
-        compute("line.code_in_force", in_force)
+    return known
 
 
-def _drug(shown: Mapping[str, Any], reference: Reference) -> tuple[DrugMatch | None, bool]:
-    """The drug that the line names: by its name, else by its NDC where all codes of the NDC name one drug."""
-    name = shown.get("drug.name")
-    if name:
-        match = reference.match(name)
-        return match, match is not None
-    ndc = shown.get("line.ndc.code")
+def _of_ndc(ndc: str | None, reference: Reference) -> DrugMatch | None:
+    """The drug of an NDC, where all its codes name one drug."""
     if not ndc:
-        return None, False
+        return None
     matches = [
         reference.match(reference.codes[link.code].generic)
         for link in reference.by_ndc(ndc)
         if link.code in reference.codes
     ]
     generics = {match.name for match in matches if match is not None}
-    found = matches[0] if len(generics) == 1 else None
-    return found, found is not None
+    return matches[0] if len(generics) == 1 else None
 
 
 def names_of(match: DrugMatch, given: str) -> frozenset[str]:
@@ -230,29 +328,26 @@ def names_of(match: DrugMatch, given: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _known(
-    match: DrugMatch, day: date | None, setting: str, reference: Reference, medicare: bool
-) -> dict[str, tuple[Any, str]]:
-    """What reference data knows of a drug: fact to (shown value, why)."""
-    known: dict[str, tuple[Any, str]] = {}
-    label = _label(match.name, match)
+def _known(match: DrugMatch, day: date | None, setting: str, reference: Reference, medicare: bool) -> dict[str, Any]:
+    """What reference data knows of a drug. `_turns` has to have every day that `day` is compared with here."""
+    known: dict[str, Any] = {}
     if match.biologic is not None:
-        known["drug.biologic"] = (match.biologic, label)
+        known["drug.biologic"] = match.biologic
     if match.antineoplastic is not None:
-        known["drug.antineoplastic"] = (match.antineoplastic, label)
+        known["drug.antineoplastic"] = match.antineoplastic
     if match.codes and all(code.biosimilar for code in match.codes):
-        known["drug.biosimilar"] = (True, label)
+        known["drug.biosimilar"] = True
     if any(code.code.startswith("J") and code.code != _NASAL_VACCINE for code in match.codes):
-        known["drug.vaccine"] = (False, label)
+        known["drug.vaccine"] = False
     if match.fda_approval_date is not None:
-        known["drug.fda_approval_date"] = (match.fda_approval_date.isoformat(), label)
+        known["drug.fda_approval_date"] = match.fda_approval_date.isoformat()
         if day is not None:
-            known["drug.fda_approved"] = (match.fda_approval_date <= day, label)
+            known["drug.fda_approved"] = match.fda_approval_date <= day
     if day is not None and setting:
         codes = reference.codes_for(match, day, setting, private_codes=not medicare)
         # C-codes are Medicare's, for its outpatient payment system; whether another payer takes one is not known.
         if medicare or not all(code.temporary for code in codes) or codes.status == "none":
-            known.update(_codes(codes, label))
+            known.update(_codes(codes))
     return known
 
 
@@ -260,34 +355,25 @@ _NASAL_VACCINE = "J3530"
 """The one J code of a vaccine; J codes are otherwise for drugs that are none."""
 
 
-def _codes(codes: CodesInForce, label: str) -> dict[str, tuple[Any, str]]:
+def _codes(codes: CodesInForce) -> dict[str, Any]:
     if codes.status == "in_force":
-        return {"drug.specific_code": (tuple(sorted(code.code for code in codes)), label)}
+        return {"drug.specific_code": tuple(sorted(code.code for code in codes))}
     if codes.status == "none":
-        return {"drug.specific_code": ((), label)}
+        return {"drug.specific_code": ()}
     return {}
 
 
-def _merge(
-    shown: dict[str, Any], origin: dict[str, str], known: Mapping[str, tuple[Any, str]], words: Vocabulary
-) -> list[Disagreement]:
-    disagreements = []
-    for name, (value, label) in known.items():
-        fact = words.facts[name]
-        if name not in shown:
-            shown[name] = value
-            origin[name] = REFERENCE
-        elif not _agree(fact.key(shown[name]), fact.key(value)):
+def _disagreements(
+    shown: Mapping[str, Any], keys: Mapping[str, Key], entries: Sequence[Said], label: str
+) -> tuple[Disagreement, ...]:
+    """Where the claim says something else than reference data knows of the drug."""
+    found = []
+    for name, value, key, _ in entries:
+        if name in shown and not _agree(keys[name], key):
             said, knows = _text(shown[name]), _text(value)
-            disagreements.append(
-                Disagreement(
-                    name,
-                    said,
-                    knows,
-                    f"The claim says {name} is {said}; reference data for {label} says {knows}.",
-                )
-            )
-    return disagreements
+            text = f"The claim says {name} is {said}; reference data for {label} says {knows}."
+            found.append(Disagreement(name, said, knows, text))
+    return tuple(found)
 
 
 def _agree(claimed: Key, known: Key) -> bool:
@@ -296,14 +382,16 @@ def _agree(claimed: Key, known: Key) -> bool:
     return claimed == known
 
 
-def _arithmetic(shown: Mapping[str, Any], compute: Any, day: date) -> None:
+def _arithmetic(shown: Mapping[str, Any], day: date) -> dict[str, Any]:
+    found = {}
     approved = _day(shown.get("drug.fda_approval_date"))
     if approved is not None:
         months = (day.year - approved.year) * 12 + day.month - approved.month - (day.day < approved.day)
-        compute("drug.months_since_approval", months)
+        found["drug.months_since_approval"] = months
     received = _day(shown.get("claim.received_date"))
     if received is not None:
-        compute("claim.days_after_service", (received - day).days)
+        found["claim.days_after_service"] = (received - day).days
+    return found
 
 
 def _label(name: str, match: DrugMatch) -> str:

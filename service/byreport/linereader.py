@@ -7,18 +7,14 @@ that a faulty line is refused with the same words wherever it comes from.
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from byreport import claim, strictjson
-from byreport.claim import MAX_PAYER, ClaimError, ClaimLine
+from byreport.claim import MAX_PAYER, ClaimError, ClaimLine, Said, Values
 from byreport.findings import nearest
-from byreport.vocabulary import EMPTY, Fact, UnfitValue, Vocabulary, vocabulary
-
-REMEMBERED = 8_192
-"""Values remembered per fact."""
+from byreport.vocabulary import EMPTY, Key, UnfitValue, Vocabulary, vocabulary
 
 PAYER = "payer"
 SEPARATOR = "|"
@@ -39,13 +35,15 @@ class LineReader:
         self.columns = {fact.name: _Column(fact) for fact in facts}
         self._required = [fact.name for fact in facts if fact.required]
 
-    def read(self, data: Any) -> ClaimLine:
-        """The claim line in parsed JSON. Raises ClaimError."""
-        return claim.read(data)
+    def read_text(self, raw: bytes) -> tuple[ClaimLine, Any]:
+        """The claim line in a JSON text, and the parsed object. Raises strictjson.JsonError, ClaimError."""
+        return claim.read_text(raw)
 
     def read_cells(self, names: Iterable[str], values: Iterable[Any]) -> ClaimLine:
         """The claim line in one row of a table; None leaves a fact unknown. Raises ClaimError."""
         facts: dict[str, Any] = {}
+        keys: dict[str, Key] = {}
+        members: list[str] = []
         cells: list[tuple[str, Any]] = []
         payer = None
         sound = True
@@ -56,12 +54,13 @@ class LineReader:
                 payer = value
                 continue
             cells.append((name, value))
-            shown = self.columns[name].of_cell(value)
-            if shown is None:
+            found = self.columns[name].of_cell(value)
+            if found is None:
                 sound = False
             else:
-                facts[name] = shown
-        line = self._line(payer, facts) if sound else None
+                _, facts[name], keys[name], member = found
+                members.append(member)
+        line = self._line(payer, facts, keys, members) if sound else None
         if line is not None:
             return line
         given = {name: plain for name, cell in cells if (plain := self.columns[name].plain(cell)) is not None}
@@ -70,13 +69,13 @@ class LineReader:
             data[PAYER] = payer
         return claim.read(data)
 
-    def _line(self, payer: Any, facts: dict[str, Any]) -> ClaimLine | None:
+    def _line(self, payer: Any, facts: dict[str, Any], keys: dict[str, Key], members: list[str]) -> ClaimLine | None:
         if type(payer) is not str or len(payer) > MAX_PAYER or not payer.strip():
             return None
         for name in self._required:
             if not facts.get(name):
                 return None
-        return ClaimLine(payer.strip().strip("/"), facts)
+        return ClaimLine(payer.strip().strip("/"), facts, keys, members)
 
     def check_columns(self, names: Iterable[str]) -> None:
         """Raises UnknownColumns where the columns of a table can't be those of claim lines."""
@@ -94,46 +93,33 @@ class LineReader:
             raise UnknownColumns("; ".join(faults))
 
 
-class _Column:
-    """One fact's values: what each shows, remembered for texts and lists of texts."""
+class _Column(Values):
+    """One fact's values as cells have them."""
 
-    def __init__(self, fact: Fact) -> None:
-        self.name = fact.name
-        self.fact = fact
-        self._of_json: dict[Any, Any] = {}
-        self._of_text: dict[str, Any] = {}
-
-    def of_json(self, value: Any) -> Any:
-        """The shown value of a JSON value, or None where it does not fit."""
-        if type(value) is bool and self.fact.type == "boolean":
-            return value
-        key: Any
+    def of_cell(self, value: Any) -> Said | None:
+        """What a cell says, or None where it does not fit."""
         if type(value) is str:
-            key = value
+            remembered: Any = value
         elif type(value) is list and all(type(item) is str for item in value):
-            key = tuple(value)
+            remembered = tuple(value)
         else:
-            # Numbers are not remembered: 1, 1.0 and true are one key of a dict.
-            return self._shown(value)
-        shown = self._of_json.get(key)
-        if shown is None:
-            shown = self._shown(value)
-            if len(self._of_json) < REMEMBERED:
-                self._of_json[key] = shown
-        return shown
+            # True and 1 are equal keys, so the type is part of the key.
+            remembered = (type(value), value) if type(value) in (bool, int) else None
+        if remembered is None:
+            return self._read(value)
+        found = self.known.get(remembered)
+        if found is None:
+            found = self._read(value)
+            if found is not None:
+                self.keep(remembered, found)
+        return found
 
-    def of_cell(self, value: Any) -> Any:
-        """The shown value of a cell, or None where it does not fit."""
-        if type(value) is str:
-            shown = self._of_text.get(value)
-            if shown is None:
-                plain = self.plain(value)
-                shown = None if plain is None else self._shown(plain)
-                if len(self._of_text) < REMEMBERED:
-                    self._of_text[value] = shown
-            return shown
+    def _read(self, value: Any) -> Said | None:
         plain = self.plain(value)
-        return None if plain is None else self.of_json(plain)
+        try:
+            return None if plain is None else self.read(plain)
+        except UnfitValue:
+            return None
 
     def plain(self, value: Any) -> Any:
         """The JSON value that a cell stands for; None for a number that is none.
@@ -157,12 +143,6 @@ class _Column:
             return _BOOLEANS.get(stripped.lower(), stripped)
         return stripped
 
-    def _shown(self, value: Any) -> Any:
-        try:
-            return self.fact.shown(value)
-        except UnfitValue:
-            return None
-
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
@@ -177,53 +157,6 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value.normalize(), "f")
     return value
-
-
-# --- JSON texts -----------------------------------------------------------------------------------------------------
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs) or len(pairs) > strictjson.MAX_MEMBERS:
-        raise ValueError("a name stands twice, or there are too many")
-    return result
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-_decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_constant).decode
-
-
-def loads(raw: bytes) -> Any:
-    r"""The JSON value in `raw`, as `strictjson.loads` gives it. Raises strictjson.JsonError.
-
-    Without a \u escape no text can hold a NUL or half a surrogate pair, so that nothing else has to be looked
-    through; everything doubtful is left to `strictjson`.
-    """
-    if b"\\u" not in raw:
-        try:
-            value = _decode(raw.decode("utf-8"))
-        except (ValueError, RecursionError):
-            return strictjson.loads(raw)
-        if type(value) is dict and _shallow(value):
-            return value
-    return strictjson.loads(raw)
-
-
-def _shallow(value: dict[str, Any]) -> bool:
-    """Whether nothing in the object is nested deeper than a claim line is."""
-    for item in value.values():
-        if type(item) is dict:
-            for inner in item.values():
-                if type(inner) is dict and any(type(leaf) is dict for leaf in inner.values()):
-                    return False
-                if type(inner) is list and not all(type(leaf) is str for leaf in inner):
-                    return False
-        elif type(item) is list and not all(type(leaf) is str for leaf in item):
-            return False
-    return True
 
 
 def problems(error: ClaimError | strictjson.JsonError) -> Mapping[str, str]:
