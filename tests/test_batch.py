@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import worklist
 
 from byreport import batch, claim, strictjson
+from byreport.batch_work import decision_id
 from byreport.claim import ClaimError, ClaimLine
 from byreport.desk import Desk
 from byreport.log import Log
@@ -260,6 +262,12 @@ def test_decisions_are_logged_once_under_the_rows_ids(
         assert log.verify().ok
     finally:
         log.close()
+
+
+def test_ids_follow_from_the_run_and_the_line() -> None:
+    for run in (uuid.UUID(int=n) for n in (0, 1, 2**127 + 12_345)):
+        for line in (0, 1, 41, 1_000_000):
+            assert decision_id(run.bytes, line) == str(uuid.uuid5(run, str(line)))
 
 
 def test_what_cannot_be_run_is_said(tmp_path: Path, rulebook: Rulebook, claims: list[dict[str, Any]]) -> None:

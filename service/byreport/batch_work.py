@@ -68,8 +68,8 @@ class Worker:
         self.rulebook = Rulebook.from_archive(recipe.archive)
         self.log = Log.open(recipe.log) if recipe.log else None
         reference = Reference.load(recipe.reference)
-        # Rows need little of a decision and keep that themselves; the log takes whole decisions.
-        self.desk = Desk(self.rulebook, reference) if self.log else Desk(self.rulebook, reference, situations=0)
+        # The log takes whole decisions; rows need little of one, which is kept here: no need for the desk to keep more.
+        self.desk = Desk(self.rulebook, reference) if self.log else Desk(self.rulebook, reference, situations=1)
         self.reader = LineReader(self.rulebook.vocabulary)
         self.rows = Rows(self.rulebook.hash)
         self._run = uuid.UUID(recipe.run).bytes
