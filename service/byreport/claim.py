@@ -185,8 +185,8 @@ def _loader() -> Schema:
 
 REMEMBERED = 8_192
 """Values remembered of each fact; when there are more, all are forgotten, and the frequent ones are soon back."""
-LONGEST_REMEMBERED = 200
-"""Characters of a text, and texts of a list, that are remembered."""
+LONGEST_REMEMBERED = 500
+"""Characters of a text, or of all texts of a list, that are remembered."""
 
 
 class _UnusualError(Exception):
@@ -205,6 +205,12 @@ def said(name: str, shown: Any, key: Key) -> Said:
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def memorable(value: Any) -> bool:
+    """Whether a value is short enough to be remembered."""
+    texts = value if type(value) is tuple else (value,)
+    return sum(len(text) + 1 for text in texts if type(text) is str) <= LONGEST_REMEMBERED
+
+
 class Values:
     """What the values of one fact that were read before say."""
 
@@ -219,7 +225,7 @@ class Values:
 
     def keep(self, remembered: Any, found: Said) -> None:
         """Know a value from now on; `remembered` is equal for no two values that are read differently."""
-        if len(remembered) <= LONGEST_REMEMBERED:
+        if memorable(remembered):
             if len(self.known) >= REMEMBERED:
                 self.known.clear()
             self.known[remembered] = found

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from byreport.claim import ClaimLine, Said, said
+from byreport.claim import ClaimLine, Said, memorable, said
 from byreport.reference import CodesInForce, DrugMatch, Reference
 from byreport.rulebook import UnknownPayer
 from byreport.vocabulary import Key, Vocabulary, fold, vocabulary
@@ -218,7 +218,8 @@ class _Lookup:
         return [self._said[name].get(value) or self._read(name, value) for name, value in shown.items()]
 
     def _read(self, name: str, value: Any) -> Said:
-        return _kept(self._said[name], value, said(name, value, self.words.facts[name].key(value)))
+        found = said(name, value, self.words.facts[name].key(value))
+        return _kept(self._said[name], value, found) if memorable(value) else found
 
     def payer(self, payer: str) -> Sequence[Said]:
         """What follows from a payer's path."""
