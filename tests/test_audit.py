@@ -113,16 +113,21 @@ def rechained(location: Path, seq: int, **columns: Any) -> None:
             forged = log_module.NewRecord(**values)
             own = log_module.record_hash(forged, record.seq, before)
             database.execute(
-                "UPDATE decision SET prev_hash = ?, hash = ?, outcome = ?, decision = ?, facts = ? WHERE seq = ?",
+                "UPDATE decision SET prev_hash = ?, hash = ?, outcome = ?, template = NULL, fired_rules = ?,"
+                " decision = ?, facts = ?, claim = ? WHERE seq = ?",
                 (
                     before,
                     own,
                     forged.outcome,
+                    "\n".join(forged.fired),
                     log_module._pack(forged.decision),
                     log_module._pack(forged.facts),
+                    log_module._pack(forged.claim),
                     record.seq,
                 ),
             )
+            for rule in forged.fired:
+                database.execute("INSERT INTO fired VALUES (?, ?)", (record.seq, rule))
             before = own
         database.commit()
 
@@ -184,7 +189,8 @@ def test_an_unreadable_record_ends_the_replay_with_its_place(log: Log, location:
           "UPDATE decision SET seq = 3 WHERE seq = 99"], "reordered", 2),
         (["INSERT INTO decision SELECT 11, '00000000-0000-4000-8000-000000000000', decided_at, payer, outcome,"
           " pa_status, code_billed, code_recommended, drug_name, date_of_service, charge, rulebook, reference,"
-          " prev_hash, hash, fired_rules, facts, claim, decision FROM decision WHERE seq = 10"], "altered", 11),
+          " prev_hash, hash, fired_rules, template, facts, claim, decision FROM decision WHERE seq = 10"],
+         "altered", 11),
     ],
 )  # fmt: skip
 def test_the_first_record_that_does_not_fit_is_named(

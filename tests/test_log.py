@@ -85,7 +85,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         pytest.skip("BYREPORT_TEST_DATABASE names no database server")
     engine = create_engine(server)
     with engine.begin() as connection:
-        for table in ("decision", "rulebook", "fired", "idempotency", "log_format"):
+        for table in ("decision", "rulebook", "fired", "template_fired", "template", "idempotency", "log_format"):
             connection.execute(text(f"DROP TABLE IF EXISTS {table} CASCADE"))
     engine.dispose()
     yield server
@@ -307,8 +307,8 @@ def test_a_place_that_cannot_be_opened_is_the_logs_own_error(tmp_path: Path) -> 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     Log.open(tmp_path / "log.db").close()
-    edit(tmp_path / "log.db", "UPDATE log_format SET version = 2")
-    with pytest.raises(LogError, match="format 2"):
+    edit(tmp_path / "log.db", "UPDATE log_format SET version = 3")
+    with pytest.raises(LogError, match="format 3"):
         Log.open(tmp_path / "log.db")
 
 
@@ -472,6 +472,7 @@ EDITS = {
     "reference": ["'hcpcs-2027-01'"],
     "prev_hash": ["hash", "'" + GENESIS + "'"],
     "hash": ["prev_hash", "upper(hash)"],
+    "template": ["1"],
     "fired_rules": ["''", "'tx.noc.skysona'", "fired_rules || char(10)", "x'00'"],
     "facts": ["claim", "x''", "x'00'", "'text'", "NULL"],
     "claim": ["facts", "substr(claim, 1, length(claim) - 1)"],

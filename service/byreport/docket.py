@@ -15,7 +15,7 @@ from byreport import facts as facts_
 from byreport.decision import Decision, decide
 from byreport.desk import Decided, Desk
 from byreport.engine import Engine, Handles
-from byreport.log import Committer, Idempotency, IdempotencyConflict, Log, NewRecord, Record, now
+from byreport.log import Committer, Cut, CutRecord, Idempotency, IdempotencyConflict, Log, NewRecord, Record, now
 from byreport.rulebook import Rulebook
 
 _SHORT = 512
@@ -102,8 +102,9 @@ def record_of(decision: Decision, claim: str, reference: str, decision_id: str, 
     """A decision on a claim line (JSON text) as the log takes it; the same decision always gives the same record."""
     template, facts = decision.template, decision.facts
     shown = facts.shown
+    values = template.values(facts)
     charge = shown.get("line.charge")
-    return NewRecord(
+    return CutRecord(
         decision_id=decision_id,
         decided_at=decided_at,
         payer=decision.payer,
@@ -118,8 +119,8 @@ def record_of(decision: Decision, claim: str, reference: str, decision_id: str, 
         reference=reference,
         facts=_json(facts_.as_json(facts)),
         claim=claim,
-        decision=decision.json(decision_id, decided_at),
         fired=template.fired,
+        cut=Cut(template.texts, tuple([values[slot] for slot in template.slots])),
     )
 
 

@@ -6,7 +6,9 @@ everything the row holds, so a row that was altered, removed, moved or added no 
 anew or cut off its end; signed checkpoints (Ed25519, RFC 8032), kept elsewhere, find that: `checkpoint` and
 `verify_checkpoint`.
 
-The rulebooks that decided are kept beside the decisions, under their content hash.
+The rulebooks that decided are kept beside the decisions, under their content hash. Decisions in one situation differ
+in a few values; what they have in common is kept once, as a template, and each record holds its own values. The hash
+is that of the whole text all the same, so an altered template is found at the first record it belongs to.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ import time
 import weakref
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
+from json.encoder import encode_basestring
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,14 +58,22 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    update,
 )
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 GENESIS = "0" * 64
 """The hash before the first record."""
 
-_FORMAT = 1
+_FORMAT = 2
+_KNOWN_SITUATIONS = 4_096
+"""Situations of which a process remembers what the log needs: some 15 KB each, of which the desk holds most anyway."""
 _PAGE = 500
 _LOCK_WAIT_SECONDS = 60
 _TEXT_LIMIT = 512
@@ -128,6 +140,50 @@ class NewRecord:
     claim: str
     decision: str
     fired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A decision's body, a JSON object, cut where a line's own values stand.
+
+    `texts` are what all decisions in the situation have in common, `values` the JSON texts that stand between them, one
+    less than texts. Decisions that share one tuple `texts` (the very object) are stored fastest.
+    """
+
+    texts: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def text(self) -> str:
+        """The texts with the values between them. Raises ValueError when their numbers do not fit."""
+        parts = [""] * (2 * len(self.texts) - 1)
+        parts[::2] = self.texts
+        parts[1::2] = self.values
+        return "".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutRecord(NewRecord):
+    """A decision given by its cut, of which the log keeps what its situation has in common once.
+
+    The text of the decision is made here, from the record's columns and the cut, and so can't differ from what is
+    stored.
+    """
+
+    cut: Cut
+    decision: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        text = _whole(self.decision_id, self.decided_at, self.rulebook, self.payer, self.cut)
+        object.__setattr__(self, "decision", text)
+
+
+def _whole(decision_id: str, decided_at: str, rulebook: str, payer: str, cut: Cut) -> str:
+    """The text of a decision: what the record's columns give comes first, then the members of the body."""
+    head = (
+        f'{{"decision_id":{encode_basestring(decision_id)},"decided_at":{encode_basestring(decided_at)}'
+        f',"rulebook":{encode_basestring(rulebook)},"payer":{encode_basestring(payer)},'
+    )
+    return head + cut.text()[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +292,8 @@ def content_hash(data: bytes) -> str:
 
 # ---------------------------------------------------------------------------------------------- the encoding
 
-_HASHED = tuple(field.name for field in fields(NewRecord))
+_HASHED = tuple(each.name for each in fields(NewRecord))
+_unfired = attrgetter(*_HASHED[:-1])
 
 
 def _item(value: object) -> bytes:
@@ -255,8 +312,11 @@ def _item(value: object) -> bytes:
     return kind + len(content).to_bytes(8, "big") + content
 
 
-def _body(record: NewRecord) -> bytes:
-    return b"".join([_item(getattr(record, name)) for name in _HASHED])
+def _body(record: NewRecord, fired: tuple[str, ...] | None = None) -> bytes:
+    """The items of a record; `fired` stands for its own rules, where these are not sorted yet."""
+    items = [_item(value) for value in _unfired(record)]
+    items.append(_item(record.fired if fired is None else fired))
+    return b"".join(items)
 
 
 def encode(record: NewRecord, seq: int, prev_hash: str) -> bytes:
@@ -292,6 +352,23 @@ _rulebook = Table(
     Column("hash", String, primary_key=True),
     Column("archive", LargeBinary, nullable=False),  # zlib
 )
+# What the decisions in one situation have in common.
+_template = Table(
+    "template",
+    _metadata,
+    Column("id", _Seq, primary_key=True, autoincrement=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("fired_rules", String, nullable=False),  # sorted, one a line; the table `template_fired` is its index
+    Column("texts", LargeBinary, nullable=False),  # a list in JSON, zlib
+)
+_template_fired = Table(
+    "template_fired",
+    _metadata,
+    Column("template", _Seq, ForeignKey("template.id"), primary_key=True, autoincrement=False),
+    Column("rule_id", String, primary_key=True),
+    Index("template_fired_by_rule", "rule_id", "template"),
+    sqlite_with_rowid=False,
+)
 _decision = Table(
     "decision",
     _metadata,
@@ -311,19 +388,23 @@ _decision = Table(
     Column("prev_hash", String, nullable=False),
     Column("hash", String, nullable=False),
     Column("fired_rules", String, nullable=False),  # sorted, one a line; the table `fired` is its index
-    # The texts are zlib-compressed and stand last, so that a scan over the other columns need not read them.
+    Column("template", _Seq, ForeignKey("template.id")),
+    # The texts stand last, so that a scan over the other columns need not read them. With a template, `fired_rules` is
+    # empty, facts and claim are plain UTF-8, and `decision` the values that stand between the template's texts, NUL
+    # between them; without one, the rules are here and all three texts whole, zlib-compressed.
     Column("facts", LargeBinary, nullable=False),
     Column("claim", LargeBinary, nullable=False),
     Column("decision", LargeBinary, nullable=False),
 )
 _EXACT = ("payer", "outcome", "pa_status", "code_billed", "code_recommended", "drug_name", "rulebook")
-for _name in (*_EXACT, "date_of_service"):
+for _name in (*_EXACT, "date_of_service", "template"):
     Index(f"decision_by_{_name}", _decision.c[_name], _decision.c.seq)
-# All that a search looks at, in a thirtieth of the table's size: what no single column narrows down is looked for here.
+# All that a search looks at, in a part of the table's size: what no single column narrows down is looked for here.
 _narrow = Index(
     "decision_narrow",
-    *(_decision.c[_name] for _name in ("seq", *_EXACT[:-1], "date_of_service", "decided_at")),
+    *(_decision.c[_name] for _name in ("seq", *_EXACT[:-1], "date_of_service", "decided_at", "template")),
 )
+# The rules of each record that has no template.
 _fired = Table(
     "fired",
     _metadata,
@@ -384,14 +465,86 @@ def _sqlite_engine(url: URL) -> tuple[Engine, Engine]:
     return engine, writing
 
 
+class _Queue:
+    """Where the processes that write one file wait for their turn.
+
+    SQLite lets a writer that finds another at work sleep and look again, up to a tenth of a second later, and whoever
+    comes by chance in between is served first. Here the operating system wakes the one who waits. There are two locks,
+    on two bytes of a file of their own: who waits for the second holds the first, so that a writer who comes back at
+    once stands behind the one who waits. Where such locks are missing, SQLite's way remains.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path if fcntl is not None else None
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Locks are a process's own: a forked child has none of its parent's."""
+        self._thread = threading.Lock()
+        self._file: int | None = None
+
+    def __enter__(self) -> None:
+        self._thread.acquire()
+        try:
+            self._lock()
+        except OSError:
+            self.close()
+            self._path = None
+        except BaseException:
+            self.close()  # which gives back whatever lock was got
+            self._thread.release()
+            raise
+
+    def _lock(self) -> None:
+        if self._path is None:
+            return
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 1)
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._file is not None:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 2, 0)
+        finally:
+            self._thread.release()
+
+    def close(self) -> None:
+        """Give the file back; it is opened again when needed."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
 # ------------------------------------------------------------------------------------------- records and rows
+
+
+@dataclass
+class _Situation:
+    """What a process remembers of the records that share one template.
+
+    `rules` are those that fired, sorted. `template` is the template's id once it is surely stored, None until then.
+    """
+
+    texts: tuple[str, ...]
+    fired: tuple[str, ...]
+    rules: tuple[str, ...]
+    digest: str
+    template: int | None = None
 
 
 @dataclass(frozen=True)
 class _Prepared:
+    """A record with all that is known of its row before its place is: the columns, and the three texts as stored."""
+
     record: NewRecord
+    fired: tuple[str, ...]
     body: bytes
-    row: dict[str, object]
+    columns: tuple[Any, ...]
+    texts: tuple[bytes, bytes, bytes]
+    situation: _Situation | None
 
 
 @dataclass(frozen=True)
@@ -414,24 +567,41 @@ def _unpack(data: bytes) -> str:
     return content.decode("utf-8")
 
 
-def _prepare(records: Iterable[NewRecord], idempotency: Idempotency | None) -> _Group:
+_columns = attrgetter(*_HASHED[: _HASHED.index("facts")])
+
+
+def _prepared(record: NewRecord, situation: _Situation | None) -> _Prepared:
     """Everything that needs no lock: checking, compressing, encoding."""
-    if idempotency is not None:
-        _check_text("idempotency key", idempotency.key)
-        _check_text("request digest", idempotency.digest)
-    items = []
-    for record in records:
-        _check(record)
-        stored = NewRecord(**{name: getattr(record, name) for name in _HASHED[:-1]}, fired=_rules(record))
-        row: dict[str, object] = {name: getattr(stored, name) for name in _HASHED[:-1]}
-        row |= {name: _pack(getattr(stored, name)) for name in ("facts", "claim", "decision")}
-        row["fired_rules"] = "\n".join(stored.fired)
-        items.append(_Prepared(stored, _body(stored), row))
-    return _Group(tuple(items), idempotency)
+    _check(record)
+    if situation is None:
+        fired = _rules(record.fired)
+        texts = (_pack(record.facts), _pack(record.claim), _pack(record.decision))
+    else:
+        assert isinstance(record, CutRecord)
+        fired = situation.rules
+        texts = (record.facts.encode(), record.claim.encode(), _joined(record.cut))
+    return _Prepared(record, fired, _body(record, fired), _columns(record), texts, situation)
 
 
-def _rules(record: NewRecord) -> tuple[str, ...]:
-    return tuple(sorted(set(record.fired)))
+def _joined(cut: Cut) -> bytes:
+    if len(cut.values) != len(cut.texts) - 1 or "" in cut.values:
+        raise RecordRefused(f"decision: {len(cut.texts)} texts need one value between each two, none of them empty")
+    return "\0".join(cut.values).encode()
+
+
+def _situation(record: CutRecord) -> _Situation:
+    """Raises RecordRefused for what can't be a template."""
+    texts, rules = record.cut.texts, _rules(record.fired)
+    if not texts or not texts[0].startswith("{") or any("\0" in text for text in texts):
+        raise RecordRefused("decision: the body has to be a JSON object, without NUL characters")
+    for rule in rules:
+        _check_rule(rule)
+    written = json.dumps([texts, rules], separators=(",", ":"))
+    return _Situation(texts, record.fired, rules, hashlib.sha256(written.encode()).hexdigest())
+
+
+def _rules(fired: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(fired)))
 
 
 def _check(record: NewRecord) -> None:
@@ -447,14 +617,19 @@ def _check(record: NewRecord) -> None:
         ("rulebook", _CONTENT_HASH),
     ):
         _check_text(name, getattr(record, name), pattern)
-    for rule in record.fired:
-        _check_text("fired", rule)
-        if "\n" in rule:
-            raise RecordRefused(f"fired: a rule id holds a line break: {rule!r}")
+    if not isinstance(record, CutRecord):  # those of a situation are checked once
+        for rule in record.fired:
+            _check_rule(rule)
     if record.charge is not None and (type(record.charge) is not int or abs(record.charge) >= 2**63):
         raise RecordRefused(f"charge: whole cents are expected, found {record.charge!r}")
     for name in ("facts", "claim", "decision"):
         _check_text(name, getattr(record, name), limit=None)
+
+
+def _check_rule(rule: str) -> None:
+    _check_text("fired", rule)
+    if "\n" in rule:
+        raise RecordRefused(f"fired: a rule id holds a line break: {rule!r}")
 
 
 def _check_text(
@@ -475,21 +650,76 @@ def _check_text(
         raise RecordRefused(f"{name}: the text has no UTF-8 form") from None
 
 
-def _record(row: Row[Any]) -> Record:
+@dataclass(frozen=True)
+class _Template:
+    """What a stored template gives each of its records; its index is what the table `template_fired` says."""
+
+    texts: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+_Templates = dict[int, _Template | DamagedRecord]
+
+
+def _records(connection: Connection, query: Select[Any], templates: _Templates | None = None) -> list[Record]:
+    """The records of rows of the table `decision`; `templates` are those read before, and will be those read now."""
+    rows = connection.execute(query).all()
+    known = {} if templates is None else templates
+    _read_templates(connection, rows, known)
+    return [_record(row, known) for row in rows]
+
+
+def _read_templates(connection: Connection, rows: Sequence[Row[Any]], known: _Templates) -> list[int]:
+    """Adds the templates of these rows that are not known yet; their ids. A damaged one is known as the damage."""
+    new = sorted({row.template for row in rows if isinstance(row.template, int)} - known.keys())
+    for start in range(0, len(new), _PAGE):
+        query = select(_template).where(_template.c.id.in_(new[start : start + _PAGE]))
+        try:
+            found = connection.execute(query).all()
+        except SQLAlchemyError as error:  # a text that is no UTF-8 fails them all
+            known.update({each: DamagedRecord(f"a template can't be read: {error}") for each in new})
+            return new
+        for row in found:
+            try:
+                texts = tuple(json.loads(_unpack(row.texts)))
+                known[row.id] = _Template(texts, _lines(row.fired_rules))
+            except (zlib.error, ValueError, TypeError, AttributeError) as error:
+                known[row.id] = DamagedRecord(f"template {row.id} can't be read: {error}")
+    return new
+
+
+def _record(row: Row[Any], templates: _Templates) -> Record:
     values = dict(row._mapping)
+    number = values.pop("template")
     try:
-        for name in ("facts", "claim", "decision"):
-            values[name] = _unpack(values[name])
-        rules = values.pop("fired_rules")
-        return Record(**values, fired=tuple(rules.split("\n")) if rules else ())
-    except (zlib.error, ValueError, TypeError, AttributeError) as error:
+        rules = _lines(values.pop("fired_rules"))
+        if number is None:
+            values |= {name: _unpack(values[name]) for name in ("facts", "claim", "decision")}
+            return Record(**values, fired=rules)
+        template = templates.get(number)
+        if not isinstance(template, _Template):
+            raise template or ValueError(f"template {number} is missing")
+        if rules:
+            raise ValueError("rules are named beside those of the template")
+        kept = values["decision"].decode()
+        cut = Cut(template.texts, tuple(kept.split("\0")) if kept else ())
+        values |= {name: values[name].decode() for name in ("facts", "claim")}
+        if "\0" in values["facts"] or "\0" in values["claim"]:
+            raise ValueError("a text holds a NUL character")
+        values["decision"] = _whole(row.decision_id, row.decided_at, row.rulebook, row.payer, cut)
+        return Record(**values, fired=template.rules)
+    except (zlib.error, ValueError, TypeError, AttributeError, DamagedRecord) as error:
         raise DamagedRecord(f"record {values['seq']} can't be read: {error}") from error
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(text.split("\n")) if text else ()
 
 
 def _chained(item: _Prepared, seq: int, prev_hash: str) -> Record:
     own = hashlib.sha256(_frame(item.body, seq, prev_hash)).hexdigest()
-    values = {name: getattr(item.record, name) for name in _HASHED}
-    return Record(**values, seq=seq, prev_hash=prev_hash, hash=own)
+    values = dict(zip(_HASHED[:-1], _unfired(item.record), strict=True))
+    return Record(**values, fired=item.fired, seq=seq, prev_hash=prev_hash, hash=own)
 
 
 # --------------------------------------------------------------------------------------------------- the log
@@ -503,7 +733,12 @@ class Log:
     def __init__(self, reading: Engine, writing: Engine) -> None:
         self._reading = reading
         self._writing = writing
+        self._sqlite = reading.dialect.name == "sqlite"
+        self._queue = _Queue(Path(f"{reading.url.database}-queue") if self._sqlite else None)
         self._kept: set[str] = set()
+        # By the identity of their texts, which stay alive here; hashing 15 KB for each record would cost more.
+        self._situations: dict[int, _Situation] = {}
+        self._situations_guard = threading.Lock()
         _leave_connections_to_the_parent(self)
 
     @classmethod
@@ -527,11 +762,12 @@ class Log:
                 with self._reading.connect() as connection:
                     there = inspect(connection).has_table(_format.name)
                 if not there:
-                    with self._writing.begin() as connection:
+                    with self._write() as connection:
                         _metadata.create_all(connection)
                         if connection.scalar(select(_format.c.version)) is None:
                             connection.execute(insert(_format), {"id": 1, "version": _FORMAT})
                 else:
+                    self._upgrade()
                     self._add_narrow()
                 with self._reading.connect() as connection:
                     return int(connection.scalar(select(_format.c.version)) or 0)
@@ -542,18 +778,43 @@ class Log:
                 time.sleep(0.05)
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A transaction that writes, when it is this process's turn."""
+        with self._queue, self._writing.begin() as connection:
+            yield connection
+
+    def _upgrade(self) -> None:
+        """A log of format 1 gets the templates; its records stay as they are. Two indexes read such a log once."""
+        with self._reading.connect() as connection:
+            if connection.scalar(select(_format.c.version)) != 1:
+                return
+        with self._write() as connection:
+            self._take_lock(connection)
+            if connection.scalar(select(_format.c.version)) != 1:
+                return
+            for table in (_template, _template_fired):
+                table.create(connection, checkfirst=True)
+            kind = _template.c.id.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE decision ADD COLUMN template {kind} REFERENCES template (id)")
+            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {_narrow.name}")
+            for index in _decision.indexes:
+                index.create(connection, checkfirst=True)
+            connection.execute(update(_format).values(version=_FORMAT))
+
     def _add_narrow(self) -> None:
         """Logs begun before there was this index get it; that reads such a log once."""
         with self._reading.connect() as connection:
             there = {index["name"] for index in inspect(connection).get_indexes(_decision.name)}
         if _narrow.name not in there:
-            with self._writing.begin() as connection:
+            with self._write() as connection:
                 self._take_lock(connection)
                 _narrow.create(connection, checkfirst=True)
 
     def close(self) -> None:
         """Gives the connections back. The log can't be used afterwards."""
         self._reading.dispose()
+        self._queue.close()
 
     # ---- writing
 
@@ -564,7 +825,27 @@ class Log:
         of then are returned. Raises RecordRefused, DuplicateDecision, UnknownRulebook, IdempotencyConflict
         (nothing was stored) or LogUnavailable.
         """
-        return _answer(self._append_groups([_prepare(records, idempotency)])[0])
+        return _answer(self._append_groups([self._prepare(records, idempotency)])[0])
+
+    def _prepare(self, records: Iterable[NewRecord], idempotency: Idempotency | None) -> _Group:
+        if idempotency is not None:
+            _check_text("idempotency key", idempotency.key)
+            _check_text("request digest", idempotency.digest)
+        return _Group(tuple(_prepared(record, self._situation(record)) for record in records), idempotency)
+
+    def _situation(self, record: NewRecord) -> _Situation | None:
+        """What the record shares with others; None for a record that was given whole."""
+        if not isinstance(record, CutRecord):
+            return None
+        key = id(record.cut.texts)
+        found = self._situations.get(key)
+        if found is None or found.fired != record.fired:
+            found = _situation(record)
+            with self._situations_guard:
+                self._situations[key] = found
+                if len(self._situations) > _KNOWN_SITUATIONS:
+                    del self._situations[next(iter(self._situations))]
+        return found
 
     def _append_groups(self, groups: Sequence[_Group]) -> list[_Outcome]:
         """Stores several callers' groups in one transaction; a group that can't be stored fails alone."""
@@ -581,11 +862,11 @@ class Log:
         return [self._append_groups([group])[0] for group in groups]
 
     def _commit(self, groups: Sequence[_Group]) -> list[_Outcome]:
-        with self._writing.begin() as connection:
+        templates: dict[str, int] = {}
+        with self._write() as connection:
             seq, prev_hash = self._take_lock(connection)
             known = self._remembered(connection, [g.idempotency.key for g in groups if g.idempotency])
-            added: list[Record] = []
-            rows: list[dict[str, object]] = []
+            added: list[tuple[_Prepared, Record]] = []
             outcomes: list[_Outcome | Remembered] = []
             new_keys: list[Remembered] = []
             for group in groups:
@@ -600,15 +881,22 @@ class Log:
                     record = _chained(item, seq, prev_hash)
                     prev_hash = record.hash
                     own.append(record)
-                    rows.append({**item.row, "seq": seq, "prev_hash": record.prev_hash, "hash": record.hash})
-                added += own
+                    added.append((item, record))
                 outcomes.append(own)
                 if request is not None:
                     ids = tuple(record.decision_id for record in own)
                     known[request.key] = Remembered(request.key, request.digest, ids)
                     new_keys.append(known[request.key])
-            self._insert(connection, added, rows, new_keys)
-            return [self._answered(connection, outcome) for outcome in outcomes]
+            situations = [item.situation for item, _ in added if item.situation is not None]
+            templates = self._keep_templates(connection, situations)
+            self._insert_records(connection, added, templates)
+            self._insert(connection, _idempotency, [_key_row(key) for key in new_keys])
+            answered = [self._answered(connection, outcome) for outcome in outcomes]
+        # Only now: what a transaction that failed has stored is not there.
+        for situation in situations:
+            if situation.template is None:
+                situation.template = templates[situation.digest]
+        return answered
 
     def _answered(self, connection: Connection, outcome: _Outcome | Remembered) -> _Outcome:
         if not isinstance(outcome, Remembered):
@@ -618,29 +906,61 @@ class Log:
         except LogError as error:  # a damaged log: this caller's error, not that of those who commit with it
             return error
 
-    @staticmethod
-    def _take_lock(connection: Connection) -> tuple[int, str]:
+    def _take_lock(self, connection: Connection) -> tuple[int, str]:
         """Waits until no other writer is at work, and returns the last record's place and hash."""
-        # On SQLite the transaction began with the lock (and FOR UPDATE compiles to nothing).
-        connection.execute(select(_format.c.id).with_for_update())
-        last = select(_decision.c.seq, _decision.c.hash).order_by(_decision.c.seq.desc()).limit(1)
-        row = connection.execute(last).first()
-        return (row.seq, row.hash) if row else (0, GENESIS)
+        if not self._sqlite:  # where the transaction began with the lock
+            connection.execute(select(_format.c.id).with_for_update())
+        row = connection.exec_driver_sql("SELECT seq, hash FROM decision ORDER BY seq DESC LIMIT 1").first()
+        return (row[0], row[1]) if row else (0, GENESIS)
 
-    @staticmethod
-    def _insert(
-        connection: Connection,
-        added: Sequence[Record],
-        rows: Sequence[dict[str, object]],
-        keys: Sequence[Remembered],
+    def _keep_templates(self, connection: Connection, situations: Sequence[_Situation]) -> dict[str, int]:
+        """Stores the templates that are not stored yet; the ids by digest of those whose ids were not known."""
+        wanted = {situation.digest: situation for situation in situations if situation.template is None}
+        found: dict[str, int] = {}
+        digests = list(wanted)
+        for start in range(0, len(digests), _PAGE):
+            query = select(_template.c.digest, _template.c.id)
+            rows = connection.execute(query.where(_template.c.digest.in_(digests[start : start + _PAGE])))
+            found.update({row.digest: row.id for row in rows})
+        new = [wanted[digest] for digest in digests if digest not in found]
+        if new:
+            last = connection.scalar(select(func.max(_template.c.id))) or 0
+            numbered = list(enumerate(new, start=last + 1))
+            self._insert(connection, _template, [_template_row(number, each) for number, each in numbered])
+            self._insert(
+                connection, _template_fired, [(number, rule) for number, each in numbered for rule in each.rules]
+            )
+            found.update({each.digest: number for number, each in numbered})
+        return found
+
+    def _insert_records(
+        self, connection: Connection, added: Sequence[tuple[_Prepared, Record]], templates: Mapping[str, int]
     ) -> None:
-        fired = [{"seq": record.seq, "rule_id": rule} for record in added for rule in record.fired]
-        if rows:
-            connection.execute(insert(_decision), rows)
-        if fired:
-            connection.execute(insert(_fired), fired)
-        if keys:
-            connection.execute(insert(_idempotency), [_key_row(key) for key in keys])
+        rows: list[tuple[Any, ...]] = []
+        fired: list[tuple[Any, ...]] = []
+        for item, record in added:
+            situation = item.situation
+            if situation is None:
+                shared: tuple[str, int | None] = ("\n".join(item.fired), None)
+                fired += [(record.seq, rule) for rule in item.fired]
+            else:
+                number = situation.template
+                shared = ("", templates[situation.digest] if number is None else number)
+            rows.append((record.seq, *item.columns, record.prev_hash, record.hash, *shared, *item.texts))
+        self._insert(connection, _decision, rows)
+        self._insert(connection, _fired, fired)
+
+    def _insert(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Inserts rows whose values stand in the order of the table's columns."""
+        if not rows:
+            return
+        names = table.columns.keys()
+        if self._sqlite:  # the same, with less between the rows and the driver
+            holes = ", ".join("?" * len(names))
+            statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({holes})"
+            connection.exec_driver_sql(statement, list(rows))
+        else:
+            connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
 
     def _reason(self, group: _Group, error: LogError) -> LogError:
         """Why a group by itself was refused by the database, in the log's own words."""
@@ -657,7 +977,7 @@ class Log:
 
     def check_writable(self) -> None:
         """Takes the writers' lock and gives it back. Raises LogUnavailable when nothing could be appended now."""
-        with _answering(), self._writing.begin() as connection:
+        with _answering(), self._write() as connection:
             self._take_lock(connection)
 
     def keep_rulebook(self, hash: str, data: bytes) -> None:
@@ -670,7 +990,7 @@ class Log:
             return
         if content_hash(data) != hash:
             raise ValueError(f"{hash} is not the content hash of this archive ({content_hash(data)})")
-        with _answering(), self._writing.begin() as connection:
+        with _answering(), self._write() as connection:
             self._take_lock(connection)
             if connection.scalar(select(_rulebook.c.hash).where(_rulebook.c.hash == hash)) is None:
                 connection.execute(insert(_rulebook), {"hash": hash, "archive": zlib.compress(data, 9)})
@@ -685,13 +1005,13 @@ class Log:
         """
         _check_text("idempotency key", key)
         _check_text("request digest", digest)
-        with _answering(), self._writing.begin() as connection:
+        with _answering(), self._write() as connection:
             self._take_lock(connection)
             before = self._remembered(connection, [key]).get(key)
             if before is None:
                 self._by_ids(connection, ids)
                 before = Remembered(key, digest, tuple(ids))
-                connection.execute(insert(_idempotency), _key_row(before))
+                self._insert(connection, _idempotency, [_key_row(before)])
         if before.digest != digest:
             raise _conflict(key)
         return before
@@ -717,8 +1037,8 @@ class Log:
         found: dict[str, Record] = {}
         for start in range(0, len(ids), _PAGE):
             wanted = _decision.c.decision_id.in_(ids[start : start + _PAGE])
-            for row in connection.execute(select(_decision).where(wanted)):
-                found[row.decision_id] = _record(row)
+            for record in _records(connection, select(_decision).where(wanted)):
+                found[record.decision_id] = record
         missing = [decision_id for decision_id in ids if decision_id not in found]
         if missing:
             raise RecordRefused(f"the log holds no decision {missing[0]}")
@@ -754,11 +1074,11 @@ class Log:
             rules = [*rules, filters.rule]
         with _answering(), self._reading.connect() as connection:
             found = _Search(connection, filters, rules, before_seq).seqs(limit)
-            rows: list[Row[Any]] = []
+            records: list[Record] = []
             for start in range(0, len(found), _PAGE):
                 page = select(_decision).where(_decision.c.seq.in_(found[start : start + _PAGE]))
-                rows += connection.execute(page.order_by(_decision.c.seq.desc()))
-        return [_record(row) for row in rows]
+                records += _records(connection, page.order_by(_decision.c.seq.desc()))
+        return records
 
     def payers(self) -> list[str]:
         """Every payer the log has a decision of, in order; quick however long the log is."""
@@ -775,18 +1095,19 @@ class Log:
         return self._pages(first_seq, end)
 
     def _pages(self, first_seq: int, end: int) -> Iterator[Record]:
+        templates: _Templates = {}
         while first_seq <= end:
             # Pages and not one long cursor: a reader that stays open would keep the write-ahead log growing.
             page = select(_decision).where(_decision.c.seq.between(first_seq, end))
-            records = self._records(page.order_by(_decision.c.seq).limit(_PAGE))
+            records = self._records(page.order_by(_decision.c.seq).limit(_PAGE), templates)
             if not records:
                 return
             yield from records
             first_seq = records[-1].seq + 1
 
-    def _records(self, query: Select[Any]) -> list[Record]:
+    def _records(self, query: Select[Any], templates: _Templates | None = None) -> list[Record]:
         with _answering(), self._reading.connect() as connection:
-            return [_record(row) for row in connection.execute(query)]
+            return _records(connection, query, templates)
 
     def rulebook(self, hash: str) -> bytes:
         """The canonical archive of a rulebook.
@@ -822,8 +1143,8 @@ class Log:
     def verify(self, progress: Callable[[int, int], None] | None = None, last_seq: int | None = None) -> Verification:
         """Recomputes the chain from its beginning and names the first record that does not fit.
 
-        Also checked: that the table `fired` says what the records say, that every rulebook used is kept and
-        gives its hash, and that the idempotency keys name decisions of this log. Records appended meanwhile
+        Also checked: that the indexes of rules that fired say what the records say, that every rulebook used
+        is kept and gives its hash, and that the idempotency keys name decisions of this log. Records appended meanwhile
         are left to the next time. `progress` is called with the records checked and the records to check.
         What a valid chain can't show, see `verify_checkpoint`: an end cut off, or everything written anew.
         """
@@ -841,12 +1162,13 @@ def _conflict(key: str) -> IdempotencyConflict:
     return IdempotencyConflict(f"idempotency key {key!r} was used before, for another request")
 
 
-def _key_row(key: Remembered) -> dict[str, str]:
-    return {
-        "idempotency_key": key.key,
-        "digest": key.digest,
-        "decision_ids": "\n".join(key.decision_ids),
-    }
+def _key_row(key: Remembered) -> tuple[str, str, str]:
+    return key.key, key.digest, "\n".join(key.decision_ids)
+
+
+def _template_row(number: int, situation: _Situation) -> tuple[int, str, str, bytes]:
+    texts = json.dumps(situation.texts, ensure_ascii=False, separators=(",", ":"))
+    return number, situation.digest, "\n".join(situation.rules), _pack(texts)
 
 
 def _remembered(row: Row[Any]) -> Remembered:
@@ -885,11 +1207,7 @@ class _Search:
         tests = [_decision.c[name] == value for name, value in self.exact.items()] + self.tests
         driver = self._driver()
         if self.rules:
-            own = _fired.c.rule_id.in_(self.rules)
-            if driver == "rules":
-                tests.append(_decision.c.seq.in_(select(_fired.c.seq).where(own)))
-            else:
-                tests.append(exists().where(_fired.c.seq == _decision.c.seq, own))
+            tests.append(_decision.c.seq.in_(self._by_fired()) if driver == "rules" else self._has_fired())
         query = self._latest(select(_decision.c.seq).where(*tests), _decision.c.seq, limit)
         if driver is not None and driver != "rules":
             query = query.with_hint(_decision, f"INDEXED BY {driver}", "sqlite")
@@ -905,7 +1223,31 @@ class _Search:
         for rule in self.rules:
             query = select(_fired.c.seq).where(_fired.c.rule_id == rule)
             found.update(self.connection.scalars(self._latest(query, _fired.c.seq, limit)))
+        found.update(self._by_templates(limit))
         return sorted(found, reverse=True)[:limit]
+
+    def _by_templates(self, limit: int) -> Iterator[int]:
+        """The latest records whose template has one of the rules: all of them where they are few, else on the way."""
+        query = select(_decision.c.seq).where(self._of_templates())
+        few = self._count(query) <= _FEW
+        index = "decision_by_template" if few else _narrow.name
+        yield from self.connection.scalars(
+            self._latest(query, _decision.c.seq, limit).with_hint(_decision, f"INDEXED BY {index}", "sqlite")
+        )
+
+    def _of_templates(self) -> ColumnElement[bool]:
+        with_rule = select(_template_fired.c.template).where(_template_fired.c.rule_id.in_(self.rules))
+        return _decision.c.template.in_(with_rule)
+
+    def _has_fired(self) -> ColumnElement[bool]:
+        """Whether one of the rules fired: the template says so, or the table of records without one."""
+        itself = exists().where(_fired.c.seq == _decision.c.seq, _fired.c.rule_id.in_(self.rules))
+        return self._of_templates() | (_decision.c.template.is_(None) & itself)
+
+    def _by_fired(self) -> Any:
+        """The places of all records in which one of the rules fired."""
+        itself = select(_fired.c.seq).where(_fired.c.rule_id.in_(self.rules))
+        return itself.union_all(select(_decision.c.seq).where(self._of_templates()))
 
     def _driver(self) -> str | None:
         """The index to walk; "rules" for that of the rules that fired, None for the order of the records."""
@@ -918,11 +1260,11 @@ class _Search:
             for name, value in self.exact.items()
         }
         if self.rules:
-            counts["rules"] = self._count(select(_fired.c.seq).where(_fired.c.rule_id.in_(self.rules)))
+            counts["rules"] = self._count(self._by_fired())
         rarest = min(counts, key=lambda name: counts[name], default=None)
         return rarest if rarest is not None and counts[rarest] <= _FEW else _narrow.name
 
-    def _count(self, query: Select[Any]) -> int:
+    def _count(self, query: Any) -> int:
         """How many there are, up to one more than few."""
         few = query.limit(_FEW + 1).subquery()
         return self.connection.scalar(select(func.count()).select_from(few)) or 0
@@ -966,13 +1308,15 @@ _left_to_the_parent: list[object] = []
 
 def _leave_connections_to_the_parent(log: Log) -> None:
     """After a fork the child opens connections of its own; those it inherited stay the parent's."""
-    engine = weakref.ref(log._reading)
+    engine, queue = weakref.ref(log._reading), weakref.ref(log._queue)
 
     def in_child() -> None:
         inherited = engine()
         if inherited is not None:
             _left_to_the_parent.append(inherited.pool)  # kept, because closing them is not the child's to do
             inherited.dispose(close=False)
+        if (waiting := queue()) is not None:
+            waiting.begin_anew()
 
     os.register_at_fork(after_in_child=in_child)
 
@@ -993,6 +1337,8 @@ class _Verifier:
         self._rulebook = rulebook
         self._progress = progress
         self._good_rulebooks: set[str] = set()
+        self._templates: _Templates = {}
+        self._template_rules: dict[int, list[str]] = {}
         self._before: Record | None = None
         self._end = 0
         self._stored_end = 0
@@ -1008,7 +1354,7 @@ class _Verifier:
         self._end = self._stored_end if last_seq is None else min(last_seq, self._stored_end)
         found = self._walk()
         if found is None and last_seq is None:
-            found = self._stray_fired() or self._dangling_key()
+            found = self._stray_fired() or self._stray_templates() or self._dangling_key()
         return self._result(found)
 
     def _result(self, breach: Breach | None) -> Verification:
@@ -1036,34 +1382,41 @@ class _Verifier:
         fired: dict[int, list[str]] = {}
         with self._engine.connect() as connection:
             try:
-                records = self._read(connection, first, last)
+                records = self._read(connection, first, last, fired)
             except SQLAlchemyError:
                 # One unreadable value fails a whole page: the record it is in has to be found.
                 records = {}
                 for seq in range(first, last + 1):
                     try:
-                        records |= self._read(connection, seq, seq)
+                        records |= self._read(connection, seq, seq, fired)
                     except SQLAlchemyError as error:
                         records[seq] = DamagedRecord(f"record {seq} can't be read: {error}")
             for row in connection.execute(select(_fired).where(_fired.c.seq.between(first, last))):
                 fired.setdefault(row.seq, []).append(row.rule_id)
         return records, fired
 
-    @staticmethod
-    def _read(connection: Connection, first: int, last: int) -> dict[int, Record | LogError]:
+    def _read(
+        self, connection: Connection, first: int, last: int, fired: dict[int, list[str]]
+    ) -> dict[int, Record | LogError]:
+        """The records by place; to `fired` is added what the index says of their templates."""
         read: dict[int, Record | LogError] = {}
         query = select(_decision).where(_decision.c.seq.between(first, last)).order_by(_decision.c.seq)
-        result = connection.execute(query)
-        seq = first - 1
-        while True:
+        rows = connection.execute(query).all()
+        self._read_index(connection, _read_templates(connection, rows, self._templates))
+        for row in rows:
             try:
-                row = result.fetchone()
-                if row is None:
-                    return read
-                seq = row.seq
-                read[seq] = _record(row)
+                read[row.seq] = _record(row, self._templates)
             except DamagedRecord as error:
-                read[seq] = error
+                read[row.seq] = error
+            if row.template is not None:
+                fired[row.seq] = list(self._template_rules.get(row.template, ()))
+        return read
+
+    def _read_index(self, connection: Connection, templates: Sequence[int]) -> None:
+        for start in range(0, len(templates), _PAGE):
+            wanted = _template_fired.c.template.in_(templates[start : start + _PAGE])
+            for row in connection.execute(select(_template_fired).where(wanted)):
+                self._template_rules.setdefault(row.template, []).append(row.rule_id)
 
     def _check(self, seq: int, record: Record | LogError | None, fired: list[str]) -> Breach | None:
         if record is None:
@@ -1076,7 +1429,7 @@ class _Verifier:
         if record.prev_hash != expected:
             return self._broken_link(record)
         if tuple(sorted(fired)) != record.fired:
-            text = f"the table fired names other rules for record {seq} than the record does"
+            text = f"the index of rules that fired names others for record {seq} than the record does"
             return Breach(seq, record.decision_id, "fired", text)
         return self._check_rulebook(record)
 
@@ -1131,7 +1484,7 @@ class _Verifier:
     def _record_at(self, seq: int) -> Record | None:
         with self._engine.connect() as connection:
             try:
-                found = self._read(connection, seq, seq).get(seq)
+                found = self._read(connection, seq, seq, {}).get(seq)
             except SQLAlchemyError:
                 return None
         return found if isinstance(found, Record) else None
@@ -1154,6 +1507,14 @@ class _Verifier:
         if seq is None:
             return None
         return Breach(seq, None, "fired", f"the table fired names rules for record {seq}, which is not there")
+
+    def _stray_templates(self) -> Breach | None:
+        owner = exists().where(_template.c.id == _template_fired.c.template)
+        with self._engine.connect() as connection:
+            number = connection.scalar(select(func.min(_template_fired.c.template)).where(~owner))
+        if number is None:
+            return None
+        return Breach(None, None, "fired", f"rules are named for template {number}, which is not there")
 
     def _dangling_key(self) -> Breach | None:
         last_key = ""
@@ -1209,7 +1570,7 @@ class Committer:
 
     def append(self, records: Sequence[NewRecord], idempotency: Idempotency | None = None) -> list[Record]:
         """As `Log.append`; raises LogError after `close`."""
-        ticket = _Ticket(_prepare(records, idempotency))
+        ticket = _Ticket(self._log._prepare(records, idempotency))
         with self._guard:
             if self._closed:
                 raise LogError("the committer is closed")
@@ -1277,7 +1638,7 @@ class Checkpoint:
     def from_json(cls, text: str) -> Checkpoint:
         """Reads what `to_json` wrote; raises ValueError for anything else."""
         data = json.loads(text)
-        expected = {field.name for field in fields(cls)}
+        expected = {each.name for each in fields(cls)}
         if not isinstance(data, dict) or set(data) != expected:
             raise ValueError(f"a checkpoint has the members {', '.join(sorted(expected))}")
         if type(data["seq"]) is not int or not all(isinstance(data[n], str) for n in expected - {"seq"}):
