@@ -105,7 +105,7 @@ def test_killed_again_and_again(tmp_path: Path, source: Path, whole: Path) -> No
             assert printed.endswith("complete\n")
     assert kills == KILLS
     assert content(output) == content(whole)
-    left = {path.name for path in tmp_path.iterdir()} - {"log.db", "log.db-wal", "log.db-shm"}
+    left = {path.name for path in tmp_path.iterdir()} - {"log.db", "log.db-wal", "log.db-shm", "log.db-queue"}
     assert left == {output.name, f"{output.name}.rejects.jsonl", f"{output.name}.rulebook.zip"}
     if place is not None:
         rows = [json.loads(line) for line in output.read_text().splitlines()]

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import threading
 import time
 import weakref
@@ -46,6 +47,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PoolProxiedConnection,
     Row,
     Select,
     String,
@@ -79,6 +81,9 @@ _LOCK_WAIT_SECONDS = 60
 _TEXT_LIMIT = 512
 # Under WAL, NORMAL may lose the last commits when the power fails; an answered decision must never be lost.
 _SYNCHRONOUS = "FULL"
+# Whose commit fills the write-ahead log copies it into the database, which takes several commits' time. With SQLite's
+# own 1,000 pages that met one request in a hundred; most of the pages are the same again, so that later is also less.
+_CHECKPOINT_PAGES = 4_000
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -326,7 +331,11 @@ def encode(record: NewRecord, seq: int, prev_hash: str) -> bytes:
 
 def _frame(body: bytes, seq: int, prev_hash: str) -> bytes:
     # The place comes last, so that a record found in the wrong place is cheap to try in others.
-    return _item("byreport decision 1") + _item(prev_hash) + body + _item(seq)
+    return _start(prev_hash) + body + _item(seq)
+
+
+def _start(prev_hash: str) -> bytes:
+    return _item("byreport decision 1") + _item(prev_hash)
 
 
 def record_hash(record: NewRecord, seq: int, prev_hash: str) -> str:
@@ -397,7 +406,10 @@ _decision = Table(
     Column("decision", LargeBinary, nullable=False),
 )
 _EXACT = ("payer", "outcome", "pa_status", "code_billed", "code_recommended", "drug_name", "rulebook")
-for _name in (*_EXACT, "date_of_service", "template"):
+# Columns with many values have an index of their own. One for each other column would make a commit dirty four pages
+# more, and what they hold is found soon in the narrow index, because it is frequent.
+_INDEXED = ("payer", "outcome", "drug_name", "rulebook")
+for _name in (*_INDEXED, "template"):
     Index(f"decision_by_{_name}", _decision.c[_name], _decision.c.seq)
 # All that a search looks at, in a part of the table's size: what no single column narrows down is looked for here.
 _narrow = Index(
@@ -455,6 +467,7 @@ def _sqlite_engine(url: URL) -> tuple[Engine, Engine]:
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
@@ -463,6 +476,90 @@ def _sqlite_engine(url: URL) -> tuple[Engine, Engine]:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine, writing
+
+
+_LAST = "SELECT seq, hash FROM decision ORDER BY seq DESC LIMIT 1"
+
+
+class _SqliteAppender:
+    """Appends to a SQLite file over one connection that it keeps, with nothing between the rows and the driver.
+
+    What SQLAlchemy does for a transaction and three statements takes longer than they do. Only one at a time may use
+    this: `_Queue` sees to it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[_SqliteAppender]:
+        """A transaction that holds the writers' lock. Raises sqlite3.Error."""
+        if self._connection is None:
+            self._connection = self._engine.raw_connection()
+        self._cursor = self._connection.cursor()
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+            yield self
+            self._cursor.execute("COMMIT")
+        except BaseException:
+            self.close()  # which rolls back; whatever is wrong with the connection, the next is a new one
+            raise
+
+    def last(self) -> tuple[int, str]:
+        """The last record's place and hash."""
+        row = self._cursor.execute(_LAST).fetchone()
+        return (row[0], row[1]) if row else (0, GENESIS)
+
+    def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Inserts rows whose values stand in the order of the table's columns."""
+        if rows:
+            names = table.columns.keys()
+            holes = ", ".join("?" * len(names))
+            self._cursor.executemany(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({holes})", rows)
+
+    def begin_anew(self) -> object:
+        """Leaves the connection to the parent process: it is returned, and another one is opened when needed."""
+        inherited, self._connection = self._connection, None
+        return inherited
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _ServerAppender:
+    """Appends to a database on a server, in the same words."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def transaction(self) -> Iterator[_ServerAppender]:
+        """A transaction that holds the writers' lock. Raises SQLAlchemyError."""
+        with self._engine.begin() as self._connection:
+            Log._take_lock(self._connection)
+            yield self
+
+    def last(self) -> tuple[int, str]:
+        """The last record's place and hash."""
+        row = self._connection.exec_driver_sql(_LAST).first()
+        return (row[0], row[1]) if row else (0, GENESIS)
+
+    def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Inserts rows whose values stand in the order of the table's columns."""
+        if rows:
+            names = table.columns.keys()
+            self._connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+    def begin_anew(self) -> object:
+        """After a fork the pool has new connections; nothing is kept here."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is kept here."""
 
 
 class _Queue:
@@ -644,10 +741,11 @@ def _check_text(
         raise RecordRefused(f"{name}: the text holds a NUL character")
     if pattern is not None and not pattern.fullmatch(value):
         raise RecordRefused(f"{name}: {value!r} does not look like {pattern.pattern}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise RecordRefused(f"{name}: the text has no UTF-8 form") from None
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise RecordRefused(f"{name}: the text has no UTF-8 form") from None
 
 
 @dataclass(frozen=True)
@@ -717,7 +815,10 @@ def _lines(text: str) -> tuple[str, ...]:
 
 
 def _chained(item: _Prepared, seq: int, prev_hash: str) -> Record:
-    own = hashlib.sha256(_frame(item.body, seq, prev_hash)).hexdigest()
+    digest = hashlib.sha256(_start(prev_hash))
+    digest.update(item.body)
+    digest.update(_item(seq))
+    own = digest.hexdigest()
     values = dict(zip(_HASHED[:-1], _unfired(item.record), strict=True))
     return Record(**values, fired=item.fired, seq=seq, prev_hash=prev_hash, hash=own)
 
@@ -735,6 +836,9 @@ class Log:
         self._writing = writing
         self._sqlite = reading.dialect.name == "sqlite"
         self._queue = _Queue(Path(f"{reading.url.database}-queue") if self._sqlite else None)
+        self._appender: _SqliteAppender | _ServerAppender = (
+            _SqliteAppender(writing) if self._sqlite else _ServerAppender(writing)
+        )
         self._kept: set[str] = set()
         # By the identity of their texts, which stay alive here; hashing 15 KB for each record would cost more.
         self._situations: dict[int, _Situation] = {}
@@ -785,7 +889,7 @@ class Log:
             yield connection
 
     def _upgrade(self) -> None:
-        """A log of format 1 gets the templates; its records stay as they are. Two indexes read such a log once."""
+        """A log of format 1 gets the templates and other indexes, which reads it once; its records stay as they are."""
         with self._reading.connect() as connection:
             if connection.scalar(select(_format.c.version)) != 1:
                 return
@@ -797,7 +901,8 @@ class Log:
                 table.create(connection, checkfirst=True)
             kind = _template.c.id.type.compile(connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE decision ADD COLUMN template {kind} REFERENCES template (id)")
-            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {_narrow.name}")
+            for name in ("narrow", "by_pa_status", "by_code_billed", "by_code_recommended", "by_date_of_service"):
+                connection.exec_driver_sql(f"DROP INDEX IF EXISTS decision_{name}")
             for index in _decision.indexes:
                 index.create(connection, checkfirst=True)
             connection.execute(update(_format).values(version=_FORMAT))
@@ -813,6 +918,7 @@ class Log:
 
     def close(self) -> None:
         """Gives the connections back. The log can't be used afterwards."""
+        self._appender.close()
         self._reading.dispose()
         self._queue.close()
 
@@ -855,20 +961,19 @@ class Log:
             with _answering():
                 return self._commit(groups)
         except LogUnavailable as error:
-            if not isinstance(error.__cause__, (IntegrityError, DataError)):
+            if not isinstance(error.__cause__, _UNFIT):
                 raise
             if len(groups) == 1:
                 return [self._reason(groups[0], error)]
         return [self._append_groups([group])[0] for group in groups]
 
     def _commit(self, groups: Sequence[_Group]) -> list[_Outcome]:
-        templates: dict[str, int] = {}
-        with self._write() as connection:
-            seq, prev_hash = self._take_lock(connection)
-            known = self._remembered(connection, [g.idempotency.key for g in groups if g.idempotency])
-            added: list[tuple[_Prepared, Record]] = []
-            outcomes: list[_Outcome | Remembered] = []
-            new_keys: list[Remembered] = []
+        added: list[tuple[_Prepared, Record]] = []
+        outcomes: list[_Outcome | Remembered] = []
+        new_keys: list[Remembered] = []
+        with self._queue, self._appender.transaction() as appender:
+            seq, prev_hash = appender.last()
+            known = self._known_keys(groups)
             for group in groups:
                 request = group.idempotency
                 if request is not None and request.key in known:
@@ -887,54 +992,62 @@ class Log:
                     ids = tuple(record.decision_id for record in own)
                     known[request.key] = Remembered(request.key, request.digest, ids)
                     new_keys.append(known[request.key])
-            situations = [item.situation for item, _ in added if item.situation is not None]
-            templates = self._keep_templates(connection, situations)
-            self._insert_records(connection, added, templates)
-            self._insert(connection, _idempotency, [_key_row(key) for key in new_keys])
-            answered = [self._answered(connection, outcome) for outcome in outcomes]
+            new = {each.digest: each for item, _ in added if (each := item.situation) and each.template is None}
+            templates = self._keep_templates(appender, new)
+            self._insert_records(appender, added, templates)
+            appender.insert(_idempotency, [_key_row(key) for key in new_keys])
         # Only now: what a transaction that failed has stored is not there.
-        for situation in situations:
-            if situation.template is None:
-                situation.template = templates[situation.digest]
-        return answered
+        for digest, situation in new.items():
+            situation.template = templates[digest]
+        return [self._answered(outcome) for outcome in outcomes]
 
-    def _answered(self, connection: Connection, outcome: _Outcome | Remembered) -> _Outcome:
+    def _known_keys(self, groups: Sequence[_Group]) -> dict[str, Remembered]:
+        keys = [group.idempotency.key for group in groups if group.idempotency]
+        if not keys:
+            return {}
+        # On another connection, which sees what is committed: nobody else writes now.
+        with self._reading.connect() as connection:
+            return self._remembered(connection, keys)
+
+    def _answered(self, outcome: _Outcome | Remembered) -> _Outcome:
         if not isinstance(outcome, Remembered):
             return outcome
         try:
-            return self._by_ids(connection, outcome.decision_ids)
+            with _answering(), self._reading.connect() as connection:
+                return self._by_ids(connection, outcome.decision_ids)
         except LogError as error:  # a damaged log: this caller's error, not that of those who commit with it
             return error
 
-    def _take_lock(self, connection: Connection) -> tuple[int, str]:
-        """Waits until no other writer is at work, and returns the last record's place and hash."""
-        if not self._sqlite:  # where the transaction began with the lock
-            connection.execute(select(_format.c.id).with_for_update())
-        row = connection.exec_driver_sql("SELECT seq, hash FROM decision ORDER BY seq DESC LIMIT 1").first()
-        return (row[0], row[1]) if row else (0, GENESIS)
+    @staticmethod
+    def _take_lock(connection: Connection) -> None:
+        """Waits until no other writer is at work."""
+        # On SQLite the transaction began with the lock (and FOR UPDATE compiles to nothing).
+        connection.execute(select(_format.c.id).with_for_update())
 
-    def _keep_templates(self, connection: Connection, situations: Sequence[_Situation]) -> dict[str, int]:
-        """Stores the templates that are not stored yet; the ids by digest of those whose ids were not known."""
-        wanted = {situation.digest: situation for situation in situations if situation.template is None}
+    def _keep_templates(
+        self, appender: _SqliteAppender | _ServerAppender, wanted: Mapping[str, _Situation]
+    ) -> dict[str, int]:
+        """The ids of templates by digest; those that are not stored yet are."""
+        if not wanted:
+            return {}
         found: dict[str, int] = {}
         digests = list(wanted)
-        for start in range(0, len(digests), _PAGE):
-            query = select(_template.c.digest, _template.c.id)
-            rows = connection.execute(query.where(_template.c.digest.in_(digests[start : start + _PAGE])))
-            found.update({row.digest: row.id for row in rows})
-        new = [wanted[digest] for digest in digests if digest not in found]
-        if new:
+        with self._reading.connect() as connection:
+            for start in range(0, len(digests), _PAGE):
+                query = select(_template.c.digest, _template.c.id)
+                rows = connection.execute(query.where(_template.c.digest.in_(digests[start : start + _PAGE])))
+                found.update({row.digest: row.id for row in rows})
             last = connection.scalar(select(func.max(_template.c.id))) or 0
-            numbered = list(enumerate(new, start=last + 1))
-            self._insert(connection, _template, [_template_row(number, each) for number, each in numbered])
-            self._insert(
-                connection, _template_fired, [(number, rule) for number, each in numbered for rule in each.rules]
-            )
-            found.update({each.digest: number for number, each in numbered})
-        return found
+        new = list(enumerate((wanted[digest] for digest in digests if digest not in found), start=last + 1))
+        appender.insert(_template, [_template_row(number, each) for number, each in new])
+        appender.insert(_template_fired, [(number, rule) for number, each in new for rule in each.rules])
+        return found | {each.digest: number for number, each in new}
 
     def _insert_records(
-        self, connection: Connection, added: Sequence[tuple[_Prepared, Record]], templates: Mapping[str, int]
+        self,
+        appender: _SqliteAppender | _ServerAppender,
+        added: Sequence[tuple[_Prepared, Record]],
+        templates: Mapping[str, int],
     ) -> None:
         rows: list[tuple[Any, ...]] = []
         fired: list[tuple[Any, ...]] = []
@@ -947,20 +1060,8 @@ class Log:
                 number = situation.template
                 shared = ("", templates[situation.digest] if number is None else number)
             rows.append((record.seq, *item.columns, record.prev_hash, record.hash, *shared, *item.texts))
-        self._insert(connection, _decision, rows)
-        self._insert(connection, _fired, fired)
-
-    def _insert(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Inserts rows whose values stand in the order of the table's columns."""
-        if not rows:
-            return
-        names = table.columns.keys()
-        if self._sqlite:  # the same, with less between the rows and the driver
-            holes = ", ".join("?" * len(names))
-            statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({holes})"
-            connection.exec_driver_sql(statement, list(rows))
-        else:
-            connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        appender.insert(_decision, rows)
+        appender.insert(_fired, fired)
 
     def _reason(self, group: _Group, error: LogError) -> LogError:
         """Why a group by itself was refused by the database, in the log's own words."""
@@ -1011,7 +1112,8 @@ class Log:
             if before is None:
                 self._by_ids(connection, ids)
                 before = Remembered(key, digest, tuple(ids))
-                self._insert(connection, _idempotency, [_key_row(before)])
+                names = _idempotency.columns.keys()
+                connection.execute(insert(_idempotency), dict(zip(names, _key_row(before), strict=True)))
         if before.digest != digest:
             raise _conflict(key)
         return before
@@ -1253,11 +1355,12 @@ class _Search:
         """The index to walk; "rules" for that of the rules that fired, None for the order of the records."""
         if not self.exact and not self.rules and not self.tests:
             return None
-        if len(self.exact) == 1 and not self.rules and not self.tests:
-            return f"decision_by_{next(iter(self.exact))}"
+        indexed = {name: value for name, value in self.exact.items() if name in _INDEXED}
+        if len(self.exact) == len(indexed) == 1 and not self.rules and not self.tests:
+            return f"decision_by_{next(iter(indexed))}"
         counts = {
             f"decision_by_{name}": self._count(select(_decision.c.seq).where(_decision.c[name] == value))
-            for name, value in self.exact.items()
+            for name, value in indexed.items()
         }
         if self.rules:
             counts["rules"] = self._count(self._by_fired())
@@ -1294,11 +1397,15 @@ def _payers(connection: Connection) -> list[str]:
     return sorted(connection.scalars(select(every.c.payer).where(every.c.payer.is_not(None))))
 
 
+_UNFIT = (IntegrityError, DataError, sqlite3.IntegrityError, sqlite3.DataError)
+"""What a database says of rows that it does not take."""
+
+
 @contextmanager
 def _answering() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         cause = getattr(error, "orig", None) or error
         raise LogUnavailable(f"the decision log did not answer: {cause}") from error
 
@@ -1308,15 +1415,15 @@ _left_to_the_parent: list[object] = []
 
 def _leave_connections_to_the_parent(log: Log) -> None:
     """After a fork the child opens connections of its own; those it inherited stay the parent's."""
-    engine, queue = weakref.ref(log._reading), weakref.ref(log._queue)
+    parents = weakref.ref(log)
 
     def in_child() -> None:
-        inherited = engine()
+        inherited = parents()
         if inherited is not None:
-            _left_to_the_parent.append(inherited.pool)  # kept, because closing them is not the child's to do
-            inherited.dispose(close=False)
-        if (waiting := queue()) is not None:
-            waiting.begin_anew()
+            # Kept, because closing them is not the child's to do.
+            _left_to_the_parent.extend((inherited._reading.pool, inherited._appender.begin_anew()))
+            inherited._reading.dispose(close=False)
+            inherited._queue.begin_anew()
 
     os.register_at_fork(after_in_child=in_child)
 
