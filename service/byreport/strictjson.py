@@ -41,7 +41,12 @@ def loads(data: bytes | str) -> Any:
         raise
     except ValueError:  # Python converts no text of more than 4300 digits to a number
         raise JsonError("body", "a number has too many digits") from None
-    _check(value)
+    # Each level of nesting takes a bracket.
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(value)
+    # UTF-8 has no half surrogate pairs, so that only an escape could bring one in.
+    if "\\u" in text or not (text.isascii() or isinstance(data, bytes)):
+        _check_texts(value)
     return value
 
 
@@ -71,19 +76,26 @@ def _number(text: str) -> float | int:
     return int(exact) if exact == exact.to_integral_value() else number
 
 
-def _check(value: Any) -> None:
-    pending: list[tuple[Any, int]] = [(value, 0)]
-    while pending:
-        item, depth = pending.pop()
-        if depth > MAX_DEPTH:
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for depth in range(MAX_DEPTH + 1):
+        level = [item for item in level if type(item) is dict or type(item) is list]
+        if depth == MAX_DEPTH and any(level):
             raise JsonError("body", f"nested deeper than {MAX_DEPTH} levels")
+        level = [entry for item in level for entry in (item.values() if type(item) is dict else item)]
+
+
+def _check_texts(value: Any) -> None:
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
         if isinstance(item, str):
             _check_text(item)
         elif isinstance(item, list):
-            pending.extend((entry, depth + 1) for entry in item)
+            pending.extend(item)
         elif isinstance(item, dict):
-            pending.extend((name, depth) for name in item)
-            pending.extend((entry, depth + 1) for entry in item.values())
+            pending.extend(item)
+            pending.extend(item.values())
 
 
 def _check_text(text: str) -> None:

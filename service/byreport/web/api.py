@@ -98,11 +98,14 @@ _REFUSED_BEFORE = Problem(409, "refused-before", "send the line under another id
 
 def _results(answers: Sequence[str | Problem]) -> str:
     """Stored texts are put in as they are, so that a decision is the same bytes wherever it is read."""
-    entries = (
-        f'{{"problem":{answer.to_json()}}}' if isinstance(answer, Problem) else f'{{"decision":{answer}}}'
-        for answer in answers
-    )
-    return '{"results":[' + ",".join(entries) + "]}"
+    parts = ['{"results":[']
+    for answer in answers:
+        if isinstance(answer, Problem):
+            parts += '{"problem":', answer.to_json(), "},"
+        else:
+            parts += '{"decision":', answer, "},"
+    parts[-1] = "}]}"
+    return "".join(parts)
 
 
 def _body() -> Any:

@@ -15,12 +15,12 @@ from byreport.schema_files import claim_schema, decision_schema
 from byreport.web import api as api_
 from byreport.web import pages, problems, schemas
 
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+_HEADERS = [
+    ("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
 # A page of another site may make a browser on this machine ask us by a name of its own that leads here.
 _HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
@@ -74,8 +74,8 @@ def _components(api: Any) -> None:
 
 
 def _secured(response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    present = {name.lower() for name, _ in response.headers}
+    response.headers.extend([pair for pair in _HEADERS if pair[0].lower() not in present])
     if request.path.startswith("/v1/decisions"):
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -8,10 +8,14 @@ connections and locks must not be carried over a fork. What waitress has over it
 from __future__ import annotations
 
 import ipaddress
+import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from byreport.docket import Docket
@@ -21,7 +25,8 @@ from byreport.web.app import create_app
 REQUEST_SECONDS = 120
 """A worker that has not answered its own process for this long is replaced."""
 
-_ACCESS_LOG = '%(t)s "%(m)s %(U)s" %(s)s %(B)s bytes %(M)s ms'  # neither bodies, nor query strings, nor headers
+NEXT_REQUEST_SECONDS = 0.003
+"""How long a thread that has answered waits for the next request on the same connection before it goes elsewhere."""
 
 
 class AddressRefused(ValueError):
@@ -48,7 +53,7 @@ def serve(
     open_docket: Callable[[], Docket],
     host: str = "127.0.0.1",
     port: int = 8000,
-    threads: int = 4,
+    threads: int = 8,
     workers: int = 1,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
@@ -70,6 +75,36 @@ def _run(open_docket: Callable[[], Docket], bind: str, threads: int, workers: in
     # gunicorn reads the user and group databases when it is imported, which no other command needs.
     from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
     from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+    from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+    from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+    class Worker(ThreadWorker):  # type: ignore[misc]
+        """Stays with a connection whose client asks again at once, unless another one waits for a thread.
+
+        Between two requests gunicorn gives every connection back to the thread that waits for all of them, which costs
+        more than deciding a line.
+        """
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.waiting: deque[Any] = deque()
+
+        def enqueue_req(self, connection: Any) -> None:
+            self.waiting.append(connection)
+            super().enqueue_req(connection)
+
+        def handle(self, connection: Any) -> Any:
+            self.waiting.popleft()  # one of them; how many there are is what counts
+            kept = super().handle(connection)
+            # True is gunicorn's word for a connection that is kept.
+            while kept is True and self.alive and not self.waiting and _asked_again(connection.sock):
+                kept = super().handle(connection)
+            return kept
+
+    class RequestLog(Logger):  # type: ignore[misc]
+        def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
+            """One line for each request; gunicorn's own way gathers all headers for each."""
+            _say(_request_line(resp, environ, request_time))
 
     class Master(Arbiter):  # type: ignore[misc]
         def handle_int(self) -> None:
@@ -84,6 +119,8 @@ def _run(open_docket: Callable[[], Docket], bind: str, threads: int, workers: in
             for name, value in _settings(bind, threads, workers).items():
                 if name in self.cfg.settings:
                     self.cfg.set(name, value)
+            self.cfg.set("worker_class", Worker)
+            self.cfg.set("logger_class", RequestLog)
             self.cfg.set("worker_exit", lambda _server, _worker: self.close())
             self.cfg.set("post_worker_init", _end_gracefully)
 
@@ -112,12 +149,9 @@ def _settings(bind: str, threads: int, workers: int) -> dict[str, Any]:
         "bind": [bind],
         "workers": workers,
         "threads": threads,
-        "worker_class": "gthread",
         "timeout": REQUEST_SECONDS,
         "graceful_timeout": 30,
         "proc_name": "byreport",
-        "accesslog": "-",
-        "access_log_format": _ACCESS_LOG,
         "errorlog": "-",
         "loglevel": "warning",
         "forwarded_allow_ips": "",
@@ -125,9 +159,25 @@ def _settings(bind: str, threads: int, workers: int) -> dict[str, Any]:
     }
 
 
+def _asked_again(connection: socket.socket) -> bool:
+    """Whether a client sends its next request within moments. Whoever waits for a thread waits that long at most."""
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(NEXT_REQUEST_SECONDS * 1000))
+
+
+def _request_line(response: Any, environ: Mapping[str, Any], took: timedelta) -> str:
+    """What is logged of a request: neither bodies, nor query strings, nor headers."""
+    path = ascii(environ["PATH_INFO"])[1:-1].replace('"', '\\"')
+    status = str(response.status).split(" ", 1)[0]
+    return f'"{environ["REQUEST_METHOD"]} {path}" {status} {response.sent} bytes {took // timedelta(milliseconds=1)} ms'
+
+
 def _say(line: str) -> None:
     """A line between those of the requests, which go to standard output too."""
-    print(f"{time.strftime('[%d/%b/%Y:%H:%M:%S %z]')} {line}", flush=True)
+    # In one piece, because threads and processes share the output.
+    sys.stdout.write(f"{time.strftime('[%d/%b/%Y:%H:%M:%S %z]')} {line}\n")
+    sys.stdout.flush()
 
 
 def _end_gracefully(worker: Any) -> None:
