@@ -11,6 +11,7 @@ fails when one does not; it never fails over a time.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -21,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -317,52 +317,87 @@ def _yaml_test(fact: str, operator: str, constant: Any) -> dict[str, Any]:
 # --- HTTP -----------------------------------------------------------------------------------------------------------
 
 
-def over_http(seconds: float, clients: int) -> list[dict[str, Any]]:
-    """The production server on loopback with its log on disk, asked by a few threads that keep their connections."""
-    claims = [json.dumps(each).encode() for each in worklist.lines("practice", 2_000, 1)]
-    lists = [b"[" + b",".join(claims[at : at + 100]) + b"]" for at in range(0, 2_000, 100)]
+HTTP_LINES, WARM = 24_000, 8_000
+"""Lines of the practice's list; those asked for before the clock runs, so that most situations came before."""
+LIST = 100
+
+
+def over_http(seconds: float) -> list[dict[str, Any]]:
+    """The production server on loopback with its log on disk, asked by wrk, for one process and for two."""
+    if shutil.which("wrk") is None:
+        print("HTTP is not measured: wrk is not installed", file=sys.stderr)
+        return []
+    claims = [json.dumps(each) for each in worklist.lines("practice", HTTP_LINES, 1)]
     found = []
-    with tempfile.TemporaryDirectory() as directory, _server(Path(directory)) as port:
-        for what, bodies, each in (("single lines", claims, 1), ("lists of 100", lists, 100)):
-            _asked(port, bodies, 3.0, clients)
-            took, elapsed, refused = _asked(port, bodies, seconds, clients)
-            spread = _spread(took)
-            found.append(
-                {
-                    "what": what,
-                    "requests_per_second": round(len(took) / elapsed, 1),
-                    "lines_per_second": round(len(took) * each / elapsed, 1),
-                    "p50_ms": spread["p50"] / 1e3,
-                    "p99_ms": spread["p99"] / 1e3,
-                    "clients": clients,
-                    "not_200": refused,
-                }
-            )
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        _write_lines(directory / "one", claims[:1])
+        _write_lines(directory / "lines", claims)
+        _write_lines(directory / "lists", [f"[{','.join(claims[n : n + LIST])}]" for n in range(0, len(claims), LIST)])
+        for workers in (1, 2):
+            with _Server(directory / str(workers), workers) as server:
+                # Each process has its own memory of situations.
+                _ask(server, directory / "lists", 0, WARM / LIST * workers, 4)
+                for what, file, each, clients in (
+                    ("one line, again and again", "one", 1, 16),
+                    ("lines of the list", "lines", 1, 16),
+                    (f"lists of {LIST}", "lists", LIST, 4),
+                ):
+                    began = server.cpu_seconds()
+                    asked = _ask(server, directory / file, WARM // each, seconds, clients, timed=True)
+                    lines = asked["requests"] * each
+                    found.append(
+                        {
+                            "what": what,
+                            "workers": workers,
+                            "clients": clients,
+                            "requests_per_second": round(asked["requests"] / asked["seconds"], 1),
+                            "lines_per_second": round(lines / asked["seconds"], 1),
+                            "cpu_us": round((server.cpu_seconds() - began) / lines * 1e6),
+                            **{key: asked[key] for key in ("p50_ms", "p99_ms", "not_200", "failed")},
+                        }
+                    )
+                    print(found[-1], file=sys.stderr)
     return found
 
 
-class _server:
-    def __init__(self, directory: Path) -> None:
-        self.port = random.randrange(20_000, 40_000)
-        command = [
-            sys.executable,
-            "-m",
-            "byreport",
-            "--log",
-            str(directory / "log.db"),
-            "serve",
-            "--port",
-            str(self.port),
-        ]
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _ask(server: _Server, bodies: Path, first: int, amount: float, clients: int, timed: bool = False) -> dict[str, Any]:
+    """wrk's answer, for `amount` seconds, or until so many requests were answered."""
+    asked = {"requests": 0}
+    while asked["requests"] < amount:
+        seconds = max(1, round(amount)) if timed else 2
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "ask.lua")]
+        command += [f"http://127.0.0.1:{server.port}", "--", str(bodies), str(first + asked["requests"])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        answer = dict(json.loads(done.stdout.strip().splitlines()[-1]))
+        if timed:
+            return answer
+        asked["requests"] += answer["requests"]
+    return asked
+
+
+class _Server:
+    def __init__(self, directory: Path, workers: int) -> None:
+        directory.mkdir()
+        self.port = random.randrange(20_000, 32_000)
+        command = [sys.executable, "-m", "byreport", "--log", str(directory / "log.db"), "serve"]
+        command += ["--port", str(self.port), "--workers", str(workers)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def __enter__(self) -> int:
+    def __enter__(self) -> _Server:
         for _ in range(300):
             try:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-                connection.request("GET", "/v1/payers")
+                connection.request("GET", "/healthz")
                 if connection.getresponse().status == 200:
-                    return self.port
+                    time.sleep(2)
+                    while len(_below(self.process.pid)) > len(_children(self.process.pid)):
+                        time.sleep(0.5)  # the rules are still being checked, in processes of their own
+                    return self
             except OSError:
                 time.sleep(0.1)
         self.process.terminate()
@@ -372,32 +407,29 @@ class _server:
         self.process.terminate()
         self.process.wait()
 
+    def cpu_seconds(self) -> float:
+        """What the server's processes have taken so far, in the system too."""
+        ticks = [_stat(process)[11:13] for process in (self.process.pid, *_children(self.process.pid))]
+        return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
-def _asked(port: int, bodies: list[bytes], seconds: float, clients: int) -> tuple[list[int], float, int]:
-    took: list[int] = []
-    refused = [0]
-    began = time.perf_counter()
-    end = began + seconds
 
-    def ask(first: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        number = first
-        while time.perf_counter() < end:
-            at = time.perf_counter_ns()
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/v1/decisions", bodies[number % len(bodies)], headers)
-            answer = connection.getresponse()
-            answer.read()
-            took.append(time.perf_counter_ns() - at)
-            refused[0] += answer.status >= 300
-            number += clients
+def _stat(process: int) -> list[str]:
+    """What Linux tells of a process, from its state on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return took, time.perf_counter() - began, refused[0]
+
+def _children(process: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if _stat(int(path.name))[1] == str(process):
+                found.append(int(path.name))
+    return found
+
+
+def _below(process: int) -> list[int]:
+    children = _children(process)
+    return children + [each for child in children for each in _below(child)]
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -433,18 +465,19 @@ def report(results: dict[str, Any]) -> Iterator[str]:
                 f"| {seen['p50']} | {seen['p99']} |"
             )
         yield ""
-    if "http" in results:
+    if results.get("http"):
         yield "## Over HTTP\n"
         yield (
-            "`byreport serve` with its log on disk, asked on loopback by "
-            f"{results['http'][0]['clients']} threads of one Python process on the same cores: the client takes part "
-            "of them, so these are lower bounds.\n"
+            "`byreport serve` with its log on disk, asked on loopback by wrk on the same cores. CPU is that of the "
+            "server, per line.\n"
         )
-        yield "| | requests/s | lines/s | p50 ms | p99 ms | not 200 |\n|---|---|---|---|---|---|"
+        yield "| | processes | connections | requests/s | lines/s | p50 ms | p99 ms | CPU µs | not 200 |"
+        yield "|---|---|---|---|---|---|---|---|---|"
         for each in results["http"]:
             yield (
-                f"| {each['what']} | {each['requests_per_second']:,} | {each['lines_per_second']:,} "
-                f"| {each['p50_ms']:.2f} | {each['p99_ms']:.2f} | {each['not_200']} |"
+                f"| {each['what']} | {each['workers']} | {each['clients']} | {each['requests_per_second']:,} "
+                f"| {each['lines_per_second']:,} | {each['p50_ms']:.2f} | {each['p99_ms']:.2f} | {each['cpu_us']} "
+                f"| {each['not_200']} |"
             )
 
 
@@ -556,7 +589,7 @@ def main() -> None:
         results["decisions"] = decisions(chosen.lines)
         results["growth"] = growth()
     if "http" in what:
-        results["http"] = over_http(8.0, 8)
+        results["http"] = over_http(10.0)
     chosen.out.mkdir(exist_ok=True)
     text = "\n".join(report(results)) + "\n"
     if "peers" in results:
