@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import http.client
 import io
 import json
 import os
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from byreport.rulebook import Rulebook
 from byreport.schema_files import decision_schema
 from byreport.web.api import MAX_LINES
 from byreport.web.app import create_app
-from byreport.web.server import AddressRefused, loopback
+from byreport.web.server import AddressRefused, _request_line, loopback
 
 EXAMPLES = """
     examples:
@@ -707,6 +710,7 @@ def test_loopback_addresses() -> None:
 
 SERVE = """
 import sys
+from datetime import timedelta
 from pathlib import Path
 from byreport.desk import Desk
 from byreport.docket import Docket
@@ -784,6 +788,49 @@ def test_the_server_answers_what_is_under_way_when_it_is_told_to_stop(tmp_path: 
     assert log.head()[0] == MAX_LINES
     assert log.verify().ok
     log.close()
+
+
+def test_more_connections_than_threads_are_all_answered(tmp_path: Path) -> None:
+    """A thread stays with a connection that asks again at once, but not while others wait for it."""
+    tree = write_tree(tmp_path, rules__private__acme=ACME_RULES, policy_docs__private__acme=ACME_POLICY)
+    port = free_port()
+    server = start(tree, "127.0.0.1", port)  # two processes with eight threads each
+    answered = [0] * 40
+    over = threading.Event()
+
+    def ask(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while not over.is_set():
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+            answered[number] += 1
+        connection.close()
+
+    drain = threading.Thread(target=lambda: list(server.stdout or ()))  # a full pipe would hold the server up
+    drain.start()
+    try:
+        wait_for(port, server)
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(answered))]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 30
+        while min(answered) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        over.set()
+        for thread in threads:
+            thread.join(30)
+    finally:
+        server.terminate()
+        server.wait(40)
+        drain.join(40)
+    assert min(answered) >= 3, answered
+
+
+def test_a_request_is_one_line_of_the_log_whatever_its_path() -> None:
+    answer = types.SimpleNamespace(status="404 NOT FOUND", sent=12)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": '/a"\nb\x1bé', "QUERY_STRING": "drug=secret"}
+    line = _request_line(answer, environ, timedelta(milliseconds=3, microseconds=900))
+    assert line == r""""GET /a\"\nb\x1b\xe9" 404 12 bytes 3 ms"""
 
 
 def test_an_address_that_is_not_loopback_ends_with_exit_code_2(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ def record_of(decision: Decision, claim: str, reference: str, decision_id: str, 
     """A decision on a claim line (JSON text) as the log takes it; the same decision always gives the same record."""
     template, facts = decision.template, decision.facts
     shown = facts.shown
-    values = template.values(facts)
+    whole = template.whole
+    values = whole.values(facts)
     charge = shown.get("line.charge")
     return CutRecord(
         decision_id=decision_id,
@@ -121,7 +122,7 @@ def record_of(decision: Decision, claim: str, reference: str, decision_id: str, 
         facts=facts_text(facts),
         claim=claim,
         fired=template.fired,
-        cut=Cut(template.texts, tuple([values[slot] for slot in template.slots])),
+        cut=Cut(whole.texts, tuple([values[slot] for slot in whole.slots])),
     )
 
 
