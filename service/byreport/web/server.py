@@ -25,6 +25,8 @@ from byreport.web.app import create_app
 REQUEST_SECONDS = 120
 """A worker that has not answered its own process for this long is replaced."""
 
+YIELD_SECONDS = 0.0005
+"""How long a process waits for each request it is busy with, up to four, before it takes a new connection."""
 NEXT_REQUEST_SECONDS = 0.003
 """How long a thread that has answered waits for the next request on the same connection before it goes elsewhere."""
 
@@ -87,19 +89,30 @@ def _run(open_docket: Callable[[], Docket], bind: str, threads: int, workers: in
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            self.waiting: deque[Any] = deque()
+            # Only how many there are counts; threads may add and remove without a lock.
+            self.waiting: deque[None] = deque()
+            self.busy: deque[None] = deque()
+
+        def accept(self, *arguments: Any) -> None:
+            """Leaves a new connection to a process with less to do; it stays where it was accepted."""
+            if workers > 1 and self.busy:
+                time.sleep(min(len(self.busy), 4) * YIELD_SECONDS)
+            super().accept(*arguments)
 
         def enqueue_req(self, connection: Any) -> None:
-            self.waiting.append(connection)
+            self.waiting.append(None)
             super().enqueue_req(connection)
 
         def handle(self, connection: Any) -> Any:
-            self.waiting.popleft()  # one of them; how many there are is what counts
-            kept = super().handle(connection)
-            # True is gunicorn's word for a connection that is kept.
-            while kept is True and self.alive and not self.waiting and _asked_again(connection.sock):
+            self.busy.append(self.waiting.popleft())
+            try:
                 kept = super().handle(connection)
-            return kept
+                # True is gunicorn's word for a connection that is kept.
+                while kept is True and self.alive and not self.waiting and _asked_again(connection.sock):
+                    kept = super().handle(connection)
+                return kept
+            finally:
+                self.busy.pop()
 
     class RequestLog(Logger):  # type: ignore[misc]
         def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
