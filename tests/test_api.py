@@ -794,8 +794,8 @@ def test_more_connections_than_threads_are_all_answered(tmp_path: Path) -> None:
     """A thread stays with a connection that asks again at once, but not while others wait for it."""
     tree = write_tree(tmp_path, rules__private__acme=ACME_RULES, policy_docs__private__acme=ACME_POLICY)
     port = free_port()
-    server = start(tree, "127.0.0.1", port)  # two processes with eight threads each
-    answered = [0] * 40
+    server = start(tree, "127.0.0.1", port)  # two processes with sixteen threads each
+    answered = [0] * 60
     over = threading.Event()
 
     def ask(number: int) -> None:

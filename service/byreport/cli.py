@@ -753,7 +753,7 @@ def coverage(settings: Settings, directory: Path | None) -> None:
 @click.option(
     "--threads",
     type=click.IntRange(1, 256),
-    default=8,
+    default=16,
     show_default=True,
     help="Requests that each process answers at a time; those that end together share one write to disk.",
 )

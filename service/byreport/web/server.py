@@ -55,7 +55,7 @@ def serve(
     open_docket: Callable[[], Docket],
     host: str = "127.0.0.1",
     port: int = 8000,
-    threads: int = 8,
+    threads: int = 16,
     workers: int = 1,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
