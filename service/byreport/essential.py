@@ -2,18 +2,23 @@
 
 Each alternative of the condition is completed in turn with values that satisfy it, and each fact is then given
 every value that the tests on it can tell apart: a fact that never changes the outcome is not essential.
+
+Literals are bits here: what a value of a fact makes true is a number, and so is what an alternative needs.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Any
 
 from byreport.dnf import Literal, TooManyAlternatives, conjunctions
-from byreport.evaluate import holds, truth
+from byreport.evaluate import holds
 from byreport.patterns import sample
 from byreport.rule import Condition, Test, tests
 from byreport.vocabulary import Fact, Key, Vocabulary
@@ -24,53 +29,82 @@ _TRIES = 256
 @lru_cache(maxsize=16_384)
 def essential(condition: Condition, vocab: Vocabulary) -> frozenset[str]:
     """The facts of a condition over unknown facts whose answer can make it hold or cease to hold."""
-    facts = {test.fact for test in tests(condition)}
-    if not facts:
-        return frozenset()
     try:
         alternatives = conjunctions(condition)
     except TooManyAlternatives:
-        return frozenset(facts)
-    candidates = {fact: _values(vocab.facts[fact], [t for t in tests(condition) if t.fact == fact]) for fact in facts}
-    # A test of `unknown` stops holding once its fact is answered: such facts vary even where they are not named.
-    vary = {test.fact for test in tests(condition) if test.operator == "unknown"}
-    return frozenset(fact for fact in facts if _toggles(condition, fact, alternatives, candidates, vary))
-
-
-def _toggles(
-    condition: Condition,
-    fact: str,
-    alternatives: list[frozenset[Literal]],
-    candidates: Mapping[str, list[Key | None]],
-    vary: set[str],
-) -> bool:
+        return frozenset(test.fact for test in tests(condition))
+    bits: dict[Literal, int] = {}
     for alternative in alternatives:
-        if not any(test.fact == fact for test, _ in alternative):
+        for literal in alternative:
+            bits.setdefault(literal, 1 << len(bits))
+    needs = _least(reduce(or_, (bits[literal] for literal in each), 0) for each in alternatives)
+    literals: dict[str, list[Literal]] = defaultdict(list)
+    for literal, bit in bits.items():
+        if any(need & bit for need in needs):
+            literals[literal[0].fact].append(literal)
+    asked = {name: _Asked.of(vocab.facts[name], found, bits) for name, found in literals.items()}
+    return frozenset(name for name in asked if _toggles(name, needs, asked))
+
+
+def _least(needs: Iterable[int]) -> list[int]:
+    """Alternatives that need more than another does change nothing."""
+    found: list[int] = []
+    for need in sorted(set(needs), key=lambda need: bin(need).count("1")):
+        if not any(less & need == less for less in found):
+            found.append(need)
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a condition asks of one fact: the bits of its literals, and which of them each value makes true."""
+
+    bits: int
+    outcomes: tuple[int, ...]
+    unknown: int
+    """What is true while the fact is unknown."""
+    varies: bool
+    """A test of `unknown` stops holding once its fact is answered: such a fact varies even where it is not named."""
+
+    @classmethod
+    def of(cls, fact: Fact, literals: list[Literal], bits: Mapping[Literal, int]) -> _Asked:
+        def true_with(value: Key | None) -> int:
+            return sum(bits[literal] for literal in literals if holds(literal[0], value) is literal[1])
+
+        asked = [test for test, _ in literals]
+        return cls(
+            sum(bits[literal] for literal in literals),
+            tuple(dict.fromkeys(true_with(value) for value in _values(fact, asked))),
+            true_with(None),
+            any(test.operator == "unknown" for test in asked),
+        )
+
+
+def _toggles(name: str, needs: list[int], asked: Mapping[str, _Asked]) -> bool:
+    mine = asked[name]
+    for need in needs:
+        if not need & mine.bits or all(need & mine.bits & ~outcome for outcome in mine.outcomes):
             continue
-        for keys in itertools.islice(_completions(alternative, candidates, vary), _TRIES):
-            before = _holds(condition, keys)
-            if any(_holds(condition, {**keys, fact: value}) is not before for value in candidates[fact]):
+        for others in itertools.islice(_completions(name, need, asked), _TRIES):
+            # With a value of its own that fits, the alternative holds: does it, or another, with every value?
+            if not all(any(each & (others | outcome) == each for each in needs) for outcome in mine.outcomes):
                 return True
     return False
 
 
-def _completions(
-    alternative: frozenset[Literal], candidates: Mapping[str, list[Key | None]], vary: set[str]
-) -> Iterator[dict[str, Key | None]]:
-    """Assignments that make every literal of the alternative hold; None is a fact left unknown."""
-    by_fact: dict[str, list[Literal]] = {name: [] for name in vary}
-    for literal in alternative:
-        by_fact.setdefault(literal[0].fact, []).append(literal)
+def _completions(name: str, need: int, asked: Mapping[str, _Asked]) -> Iterator[int]:
+    """What values of the other facts make true, for values with which the alternative can hold."""
+    silent = 0
     options = []
-    for name in sorted(by_fact):
-        fitting = [v for v in candidates[name] if all(holds(test, v) is wanted for test, wanted in by_fact[name])]
-        options.append([(name, value) for value in fitting])
+    for other, fact in asked.items():
+        if other == name:
+            continue
+        if need & fact.bits or fact.varies:
+            options.append([outcome for outcome in fact.outcomes if not need & fact.bits & ~outcome])
+        else:
+            silent |= fact.unknown
     for choice in itertools.product(*options):
-        yield dict(choice)
-
-
-def _holds(condition: Condition, keys: Mapping[str, Key | None]) -> bool:
-    return truth(condition, {name: key for name, key in keys.items() if key is not None}) is True
+        yield reduce(or_, choice, silent)
 
 
 def _values(fact: Fact, found: list[Test]) -> list[Key | None]:

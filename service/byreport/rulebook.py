@@ -10,6 +10,7 @@ import hashlib
 import io
 import threading
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,7 +128,15 @@ class Rulebook:
 
     def paths(self) -> list[str]:
         """Every ruleset path and payer path of the tree, in order."""
-        return sorted({owner(name) for name in self.files})
+        return list(self._names)
+
+    @cached_property
+    def _names(self) -> Mapping[str, list[str]]:
+        """The names of the files of each path, both in order."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for name in self.files:
+            names[owner(name)].append(name)
+        return dict(sorted(names.items()))
 
     def payers(self) -> list[str]:
         """The paths that a claim may name as its payer."""
@@ -149,7 +158,7 @@ class Rulebook:
 
     def chain(self, payer: str) -> tuple[str, ...]:
         """The rulesets that apply to a payer, farthest first. Raises UnknownPayer."""
-        known = set(self.paths())
+        known = self._names
         if payer not in known or payer == COMMON or "/" not in payer:
             raise UnknownPayer(payer, self.near(payer))
         program, *_ = payer.split("/")
@@ -221,17 +230,13 @@ class Rulebook:
 
     def _documents(self, root: str, path: str) -> list[yamlfile.Document]:
         return [
-            yamlfile.parse(data, name)
-            for name, data in self.files.items()
-            if name.startswith(root + "/") and owner(name) == path
+            yamlfile.parse(self.files[name], name) for name in self._names.get(path, ()) if name.startswith(root + "/")
         ]
 
     def _read_policy(self, path: str) -> Policy | None:
         result: Policy | None = None
-        for name, data in self.files.items():
-            if not name.startswith("policy_docs/") or owner(name) != path:
-                continue
-            read, file = policy.build(yamlfile.parse(data, name))
+        for document in self._documents("policy_docs", path):
+            read, file = policy.build(document)
             if read is not None and read.payer != path:
                 file.add(
                     ("payer",),
