@@ -65,7 +65,8 @@ class Decision:
         head = dumps(
             {"decision_id": decision_id, "decided_at": decided_at, "rulebook": self.rulebook, "payer": self.payer}
         )
-        return f"{head[:-1]},{self.text[1:]}"
+        # The text is long: it is put together once, head and all.
+        return self.template.whole.render(self.facts, head)
 
     def as_dict(self, decision_id: str, decided_at: str) -> dict[str, Any]:
         """The decision as the contract has it, as data."""
@@ -580,6 +581,7 @@ def _share(amount: str, percent: str) -> str:
     return str((Decimal(amount) * Decimal(percent) / 100).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
+@lru_cache(maxsize=16_384)
 def last_day(day: str, unit: str, count: int, start: str) -> str:
     """The last day of a deadline: `count` days, months or years from the date of service or the end of its month."""
     first = date.fromisoformat(day)

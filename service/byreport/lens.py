@@ -41,13 +41,13 @@ class ByValue(dict[Any, Any]):
     """
 
     def __init__(self, of: Callable[[Any], Any], bounds: Sequence[Any] | None) -> None:
-        super().__init__({None: of(None)})
+        super().__init__()
         self._of = of
         self._bounds = bounds
         self._between: dict[tuple[int, int], Any] = {}
 
     def __missing__(self, key: Any) -> Any:
-        if self._bounds is None or key in EMPTY_KEYS:
+        if self._bounds is None or key is None or key in EMPTY_KEYS:
             found = self._of(key)
         else:
             place = bisect_left(self._bounds, key), bisect_right(self._bounds, key)
@@ -94,10 +94,11 @@ class Lens:
         self._raw = tuple(sorted(raw))
         for fact in sorted(with_sources({*self._groups, *self._compared, *raw, "drug.name"}, vocab)):
             self._unknown[fact] = self._bit()
-        self._facts = tuple(self._unknown)
-        self._bits_by_value = [
-            ByValue(partial(self._bits_of, fact), bounds(vocab.facts[fact], self._asked(fact))) for fact in self._facts
-        ]
+        self._all_unknown = self.unknown(self._unknown)
+        self._bits_by_value = {
+            fact: ByValue(partial(self._bits_of, fact), bounds(vocab.facts[fact], self._asked(fact)))
+            for fact in self._unknown
+        }
 
     def _asked(self, fact: str) -> Iterator[Test]:
         yield from self._compared.get(fact, ())
@@ -131,13 +132,16 @@ class Lens:
 
     def reading(self, keys: Mapping[str, Key]) -> int:
         """What the rules see of the facts (name to key, unknown facts absent)."""
-        return reduce(or_, map(getitem, self._bits_by_value, map(keys.get, self._facts)), 0)
+        known = self._bits_by_value.keys() & keys
+        bits = map(getitem, map(self._bits_by_value.__getitem__, known), map(keys.__getitem__, known))
+        # Known facts set their own bit of "unknown" as well, so that the others remain when all are turned over.
+        return reduce(or_, bits, 0) ^ self._all_unknown
 
-    def _bits_of(self, fact: str, key: Key | None) -> int:
-        bits = self._unknown[fact] if key is None else 0
+    def _bits_of(self, fact: str, key: Key) -> int:
+        """What a known fact's value sets; an unknown one's sets nothing, its tests may still come out either way."""
+        bits = self._unknown[fact]
         for group, alternatives in self._groups.get(fact, {}).items():
-            # A test that asks whether an unknown fact is unknown may still come out either way.
-            if key is not None and any(holds(test, key) is not wanted for test, wanted in group):
+            if any(holds(test, key) is not wanted for test, wanted in group):
                 bits |= alternatives
         for test, bit in self._compared.get(fact, {}).items():
             if holds(test, key) is False:

@@ -91,9 +91,11 @@ class Form:
         """What each fill gives on these facts, as JSON."""
         return tuple([_value(hole.fill(facts)) for hole in self.fills])
 
-    def render(self, facts: Facts) -> str:
-        """The text on these facts."""
-        return filled(self.texts, self.slots, self.values(facts))
+    def render(self, facts: Facts, head: str = "{}") -> str:
+        """The text, a JSON object, on these facts; the members of `head`, another, come first."""
+        first, *rest = self.texts
+        before = f"{head[:-1]},{first[1:]}" if len(head) > 2 else first
+        return filled((before, *rest), self.slots, self.values(facts))
 
 
 def form(piece: Piece) -> Form:
