@@ -23,8 +23,9 @@ import json
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from operator import getitem
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import getitem, or_
 from typing import Any
 
 import durable_rules_engine as durable
@@ -100,19 +101,19 @@ class Handles:
         return self._names.setdefault((prefix, what), f"{prefix}{len(self._names)}")
 
 
-class _Values:
-    """How a handle writes one fact: its properties for a key, as JSON members with a leading comma."""
+class _Holding:
+    """Which properties a fact's value makes hold, as bits."""
 
-    def __init__(self, literals: list[Literal], handles: Handles) -> None:
-        self.native = {literal[0].value for literal in literals if handles.is_native(literal)}
-        """The values that some conjunction asks for; others are not written."""
-        self.name = next((handles.property(each)[0] for each in literals if handles.is_native(each)), "")
-        self.flags = [(*each, handles.property(each)[0]) for each in literals if not handles.is_native(each)]
+    def __init__(self, asked: list[tuple[Literal, int]]) -> None:
+        self.asked = asked
+        self.unknown = self(None)
 
-    def __call__(self, key: Key | None) -> str:
-        members = [f',"{self.name}":{_json(_plain(key))}'] if key in self.native else []
-        members += [f',"{flag}":true' for test, wanted, flag in self.flags if holds(test, key) is wanted]
-        return "".join(members)
+    def __call__(self, key: Key | None) -> int:
+        return reduce(or_, (bit for (test, wanted), bit in self.asked if holds(test, key) is wanted), 0)
+
+    def known(self, key: Key) -> int:
+        """As for any value, and the bits that hold while it is unknown: whoever reads turns these over."""
+        return self(key) | self.unknown
 
 
 def _json(value: Any) -> str:
@@ -124,6 +125,14 @@ def _plain(key: Any) -> str | bool:
     return key if isinstance(key, bool) else str(key)
 
 
+def _each(bits: int) -> Iterator[int]:
+    """The bits of a number, the lowest first."""
+    while bits:
+        lowest = bits & -bits
+        yield lowest
+        bits ^= lowest
+
+
 class _Handle:
     """One engine handle with its kept state: conjunctions of one stage."""
 
@@ -132,22 +141,37 @@ class _Handle:
         self.stage = stage
         self.lock = threading.Lock()
         self.properties = [tuple(dict.fromkeys(map(handles.property, member))) for member in members]
-        by_fact: dict[str, dict[Literal, None]] = defaultdict(dict)
+        self._bits = {each: 1 << n for n, each in enumerate(dict.fromkeys(p for own in self.properties for p in own))}
+        self._members = ["", *(f',"{name}":{value}' for name, value in self._bits)]
+        asked: dict[str, dict[int, Literal]] = defaultdict(dict)
         for literal in (literal for member in members for literal in member):
-            by_fact[literal[0].fact][literal] = None
-        vocab = handles.vocab
-        self.facts = sorted(fact for fact in by_fact if vocab.facts[fact].origin != "concluded")
-        self.concluded = frozenset(
-            handles.property(literal)[0] for fact in by_fact if fact not in self.facts for literal in by_fact[fact]
-        )
-        self.fragments = [
-            ByValue(
-                _Values(list(by_fact[fact]), handles),
-                bounds(vocab.facts[fact], (test for test, _ in by_fact[fact])),
-            )
-            for fact in self.facts
-        ]
-        self.head = f'{{"sid":"s","id":"0","stage":{self.stage}'
+            asked[literal[0].fact][self._bits[handles.property(literal)]] = literal
+        facts = handles.vocab.facts
+        self.concluded = {
+            handles.property(literal)[0]: bit
+            for fact in asked
+            if facts[fact].origin == "concluded"
+            for bit, literal in asked[fact].items()
+        }
+        holding = {
+            fact: _Holding([(literal, bit) for bit, literal in found.items()])
+            for fact, found in asked.items()
+            if facts[fact].origin != "concluded"
+        }
+        self._holding = {
+            fact: ByValue(each.known, bounds(facts[fact], (test for (test, _), _ in each.asked)))
+            for fact, each in holding.items()
+        }
+        self._unknown = reduce(or_, (each.unknown for each in holding.values()), 0)
+        self._needs: dict[int, int] = defaultdict(int)
+        """For each property that some conjunction tests first, all that the conjunctions behind it test."""
+        for own in self.properties:
+            if own:
+                self._needs[self._bits[own[0]]] |= reduce(or_, (self._bits[each] for each in own))
+        self._gates = reduce(or_, self._needs, 0)
+        self._always = not all(self.properties)
+        self._behind = ByValue(self._behind_all, None)
+        self._texts = ByValue(self._text, None)
         self.handle = durable.create_ruleset("byreport", _json(self.definition()))
         # The engine's memory is freed with the object.
         weakref.finalize(self, _free, self.handle)
@@ -169,23 +193,38 @@ class _Handle:
         durable.complete_and_start_action(self.handle, state)
         durable.retract_fact(self.handle, '{"sid":"s","id":"p"}')
 
+    def _behind_all(self, gates: int) -> int:
+        """What the conjunctions behind these first properties test."""
+        return reduce(or_, map(self._needs.__getitem__, _each(gates)), 0)
+
+    def _text(self, written: int) -> str:
+        """The fact that has these properties, as the engine takes it."""
+        members = [self._members[bit.bit_length()] for bit in _each(written)]
+        return f'{{"sid":"s","id":"0","stage":{self.stage}{"".join(members)}}}'
+
     def fire(self, keys: Mapping[str, Key], flags: Iterable[str]) -> list[int]:
         """Assert the facts, drain, retract; the indexes of the members that fired. Raises durable.error.
 
-        Whatever interrupts it, the next call starts from an empty state.
+        `flags` are those of `concluded` that hold. Whatever interrupts it, the next call starts from an empty state.
         """
+        known = self._holding.keys() & keys
+        bits = map(getitem, map(self._holding.__getitem__, known), map(keys.__getitem__, known))
+        holding = reduce(or_, bits, 0) ^ self._unknown
+        for flag in flags:
+            holding |= self.concluded[flag]
+        # Of a conjunction whose first test fails nothing else is written: the fewer properties, the faster.
+        behind = self._behind[holding & self._gates]
+        if not behind and not self._always:
+            return []
         with self.lock:
-            return self._fire(keys, flags)
+            return self._fire(self._texts[holding & behind])
 
-    def _fire(self, keys: Mapping[str, Key], flags: Iterable[str]) -> list[int]:
+    def _fire(self, fact: str) -> list[int]:
         if self.dirty:
             self.reset()
-        parts = [self.head, *map(getitem, self.fragments, map(keys.get, self.facts))]
-        parts.extend([f',"{flag}":true' for flag in flags])
-        parts.append("}")
         handle = self.handle
         self.dirty = True
-        code, state = durable.assert_fact(handle, "".join(parts))
+        code, state = durable.assert_fact(handle, fact)
         fired: list[int] = []
         if code != 1:
             if code == 2:
@@ -276,7 +315,7 @@ class Engine:
                 flags = self._concluded(fired, keys)
             fresh: set[int] = set()
             for handle, rules in stage:
-                known = sorted(flags & handle.concluded) if flags else ()
+                known = handle.concluded.keys() & flags if flags else ()
                 # Above the lowest stage every conjunction tests something concluded.
                 if number and not known:
                     continue
