@@ -48,3 +48,20 @@ def test_a_desk_keeps_no_more_situations_than_told(rulebook: Rulebook, reference
     for _ in range(30):
         desk.decide(random_claim(random))
     assert len(desk._decided) <= 5
+
+
+def test_what_is_remembered_of_rules_is_bounded_over_all_payers(
+    rulebook: Rulebook, reference: Reference, fresh: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byreport.desk.STATES", 300)
+    desk = Desk(rulebook, reference)
+    random = Random(7)
+    most = 0
+    for _ in range(120):
+        claim = random_claim(random)
+        assert desk.decide(claim).decision.text == fresh.decide(claim).decision.text
+        sizes = [standings.size for _, standings in desk._compiled.values()]
+        most = max(most, sum(sizes))
+    assert len(sizes) > 5, "the bound is over several payers"
+    # The texts of a payer's last decision are counted with its next.
+    assert 200 < most <= 300 + 2 * len(sizes)

@@ -27,8 +27,8 @@ ENGINES = 2_000
 SITUATIONS = 10_000
 """Templates of situations already decided that are kept, all payers together: about 15 KB each, a row's alone 7."""
 
-STATES = 20_000
-"""What is remembered of the rules of one payer, at most; then it is begun anew."""
+STATES = 100_000
+"""What is remembered of rules, all payers together, about 2 KB each; when it is more, the payer with most forgets."""
 
 WARM = 100
 """Payers, the latest first, that a desk's successor compiles before it takes over."""
@@ -58,6 +58,8 @@ class Desk:
         self.hits = 0
         self.misses = 0
         self._bound = situations
+        self._sizes: dict[str, int] = {}
+        self._states = 0
         self._compiled: OrderedDict[str, tuple[Engine, Standings]] = OrderedDict()
         self._decided: OrderedDict[tuple[Any, ...], Template] = OrderedDict()
         self._handles = Handles(rulebook.vocabulary)
@@ -87,10 +89,9 @@ class Desk:
         template = self._decided.get(situation)
         if template is None:
             self.misses += 1
-            if standings.size > (STATES if self._bound else 0):
-                standings.forget()
             standing = standings.of(facts.keys, reading)
             template = argued(payer, facts, engine.fire(facts.keys), standing, self.rulebook.vocabulary)
+            self._learned(payer.payer, standings)
             self._keep(situation, template)
         else:
             self.hits += 1
@@ -108,6 +109,19 @@ class Desk:
                 if len(self._decided) > self._bound:
                     self._decided.popitem(last=False)
 
+    def _learned(self, payer: str, standings: Standings) -> None:
+        """Count what is remembered of the payer's rules by now, and make room when it is too much in all."""
+        with self._lock:
+            self._states += standings.size - self._sizes.get(payer, 0)
+            self._sizes[payer] = standings.size
+            if self._states > (STATES if self._bound else 0):
+                self._forget(max(self._sizes, key=self._sizes.__getitem__))
+
+    def _forget(self, payer: str) -> None:
+        self._states -= self._sizes.pop(payer, 0)
+        if payer in self._compiled:
+            self._compiled[payer][1].forget()
+
     def compiled(self, payer: PayerRules) -> tuple[Engine, Standings]:
         """The payer's rules compiled for the engine, and what works out their standing; made when first needed."""
         found = self._compiled.get(payer.payer)
@@ -119,7 +133,8 @@ class Desk:
                 self._compiled[payer.payer] = Engine(payer, self._handles), Standings(payer, words)
                 if len(self._compiled) > ENGINES:
                     # Another thread may still be firing it: the engine frees itself when nobody holds it.
-                    self._compiled.popitem(last=False)
+                    oldest, _ = self._compiled.popitem(last=False)
+                    self._states -= self._sizes.pop(oldest, 0)
             return self._compiled[payer.payer]
 
     def engine(self, payer: PayerRules) -> Engine:
