@@ -55,7 +55,7 @@ class Result:
     tally: dict[str, Any]
 
 
-SITUATIONS = 30_000
+SITUATIONS = 15_000
 """Situations already decided that are kept in brief; the one not met for longest goes first."""
 
 
