@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from byreport.compact import Brief, Row, Rows, brief_of
 from byreport.desk import Decided, Desk
 from byreport.facts import Facts
 from byreport.findings import RulebookError
+from byreport.jsontext import dumps
 from byreport.linereader import LineReader
 from byreport.log import Idempotency, Log, now
 from byreport.reference import Reference
@@ -26,8 +26,6 @@ from byreport.rulebook import PayerRules, Rulebook, UnknownPayer
 
 if TYPE_CHECKING:
     from byreport.docket import Docket
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -125,8 +123,7 @@ class Worker:
     def _row(self, complete: _Complete, moment: str) -> Row:
         """The row of a line whose decision is not recorded. Of the whole decision, which is large, nothing is kept."""
         read, _, payer, facts = complete
-        lens = self.desk.compiled(payer)[1].lens
-        situation = payer.payer, *lens.situation(facts, lens.reading(facts.keys))
+        situation = self.desk.situation(payer, facts)
         brief = self._known.get(situation)
         if brief is None:
             brief = self._known[situation] = brief_of(self.desk.decision(payer, facts).template)
@@ -201,7 +198,7 @@ def _each(entries: Iterable[_A], step: Callable[[_A], _B], rejects: list[Read]) 
 
 def reject_text(read: Read) -> str:
     """A line that could not be decided, as JSON: its number, and what is wrong by field. What it says is not kept."""
-    return _encode({"line": read.line, "problems": read.problems})
+    return dumps({"line": read.line, "problems": read.problems})
 
 
 __all__ = ["Recipe", "Result", "Worker", "decision_id", "reject_text"]

@@ -17,6 +17,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 
 from byreport import strictjson
 from byreport.findings import nearest
+from byreport.jsontext import dumps
 from byreport.vocabulary import MAX_TEXT, Fact, Key, UnfitValue, Vocabulary, vocabulary
 
 MAX_PROBLEMS = 100
@@ -199,10 +200,7 @@ Said = tuple[str, Any, Key, str]
 
 def said(name: str, shown: Any, key: Key) -> Said:
     """What a shown value of a fact says."""
-    return name, shown, key, f"{_encode(name)}:{_encode(shown)}"
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    return name, shown, key, f"{dumps(name)}:{dumps(shown)}"
 
 
 def memorable(value: Any) -> bool:

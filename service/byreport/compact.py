@@ -16,14 +16,13 @@ from byreport.brief import brief
 from byreport.decision import decide
 from byreport.engine import Engine, Handles
 from byreport.facts import Facts
+from byreport.jsontext import dumps
 from byreport.rulebook import Rulebook
 from byreport.template import Form, Template
 
 ORIGINS = ("claim", "reference", "computed")
 REMEMBERED = 20_000
 """Drugs' names whose part of a row is remembered."""
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class RowError(ValueError):
@@ -84,7 +83,7 @@ class Rows:
         line, decision_id, decided_at, payer, held, facts = row
         common = self._payers.get(payer)
         if common is None:
-            common = self._payers[payer] = f'"rulebook":"{self.rulebook}","payer":{_encode(payer)},'
+            common = self._payers[payer] = f'"rulebook":"{self.rulebook}","payer":{dumps(payer)},'
         return (
             f'{{"line":{line},"decision_id":"{decision_id}","decided_at":"{decided_at}",'
             f"{common}{held.form.render(facts)[1:-1]}"
@@ -98,11 +97,9 @@ class Rows:
         if isinstance(names, frozenset) and names:
             parts.append(self._names.get(names) or self._named(names))
         if facts.disagreements:
-            parts.append(
-                f'"disagreements":{_encode([[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements])}'
-            )
+            parts.append(f'"disagreements":{dumps(facts.disagreements)}')
         if facts.candidates:
-            parts.append(f'"candidates":{_encode(facts.candidates)}')
+            parts.append(f'"candidates":{dumps(facts.candidates)}')
         if facts.drug_recognised:
             parts.append('"drug_recognised":true')
         return f"{{{','.join(parts)}}}"
@@ -110,7 +107,7 @@ class Rows:
     def _named(self, names: frozenset[str]) -> str:
         if len(self._names) >= REMEMBERED:
             self._names.clear()
-        text = self._names[names] = f'"names":{_encode(sorted(names))}'
+        text = self._names[names] = f'"names":{dumps(sorted(names))}'
         return text
 
 
@@ -118,7 +115,7 @@ def _members(facts: Facts) -> dict[str, list[str]]:
     """The facts by origin as members of a JSON object."""
     by_origin: dict[str, list[str]] = {}
     for name, value in facts.shown.items():
-        by_origin.setdefault(facts.origin[name], []).append(f"{_encode(name)}:{_encode(value)}")
+        by_origin.setdefault(facts.origin[name], []).append(f"{dumps(name)}:{dumps(value)}")
     return by_origin
 
 
@@ -141,7 +138,7 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     finally:
         engine.close()
     body = decision.body
-    part = json.loads(_encode(brief(body, [entry["rule"] for entry in body["fired"]])))
+    part = json.loads(dumps(brief(body, [entry["rule"] for entry in body["fired"]])))
     differing = [name for name in part if part[name] != row.get(name)]
     if differing:
         raise RowError(f"the row does not say what its facts and rules give: {', '.join(differing)}")

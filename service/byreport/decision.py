@@ -22,13 +22,14 @@ from byreport.case import Case, case_of
 from byreport.chain import concluded_facts
 from byreport.evaluate import holds
 from byreport.facts import REFERENCE, Facts
+from byreport.jsontext import decision_text, dumps
 from byreport.lens import priced_by
 from byreport.precedence import Claim, codes_of
 from byreport.questions import MATTERS, WEIGHT, Question, questions
 from byreport.rule import Conclusion, Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.standing import Standing, State, standings
-from byreport.template import Hole, Holes, Piece, Template, cut, dumps, joined, origin, shown
+from byreport.template import Hole, Holes, Piece, Template, cut, joined, origin, shown
 from byreport.vocabulary import Vocabulary, vocabulary
 
 OUTCOMES = ("not_billable", "review", "fix", "needs_information", "ready")
@@ -62,11 +63,7 @@ class Decision:
 
     def json(self, decision_id: str, decided_at: str) -> str:
         """The decision as the contract has it, as the log keeps it."""
-        head = dumps(
-            {"decision_id": decision_id, "decided_at": decided_at, "rulebook": self.rulebook, "payer": self.payer}
-        )
-        # The text is long: it is put together once, head and all.
-        return self.template.whole.render(self.facts, head)
+        return decision_text(decision_id, decided_at, self.rulebook, self.payer, self.text)
 
     def as_dict(self, decision_id: str, decided_at: str) -> dict[str, Any]:
         """The decision as the contract has it, as data."""

@@ -73,9 +73,8 @@ class Desk:
 
     def decide_line(self, line: ClaimLine, payer: PayerRules) -> Decided:
         """Decide a line that was read already, under a payer's rules."""
-        return self.decide_facts(
-            line, payer, facts_.build(payer.payer, line.facts, self.reference, self.rulebook.vocabulary)
-        )
+        facts = facts_.of_line(payer.payer, line, self.reference, self.rulebook.vocabulary)
+        return self.decide_facts(line, payer, facts)
 
     def decide_facts(self, line: ClaimLine, payer: PayerRules, facts: Facts) -> Decided:
         """Decide a line on its facts, which were completed already."""
@@ -83,12 +82,12 @@ class Desk:
 
     def decision(self, payer: PayerRules, facts: Facts) -> Decision:
         """The decision on completed facts, wherever they come from."""
-        engine, standings = self.compiled(payer)
-        reading = standings.lens.reading(facts.keys)
-        situation = (payer.payer, *standings.lens.situation(facts, reading))
+        situation = self.situation(payer, facts)
         template = self._decided.get(situation)
         if template is None:
             self.misses += 1
+            engine, standings = self.compiled(payer)
+            _, reading, *_ = situation
             standing = standings.of(facts.keys, reading)
             template = argued(payer, facts, engine.fire(facts.keys), standing, self.rulebook.vocabulary)
             self._learned(payer.payer, standings)
@@ -97,6 +96,11 @@ class Desk:
             self.hits += 1
             self._asked_for(situation)
         return Decision(payer.payer, self.rulebook.hash, template, facts)
+
+    def situation(self, payer: PayerRules, facts: Facts) -> tuple[Any, ...]:
+        """The situation of a line, hashable: lines in equal ones get equal decisions, but for the values shown."""
+        lens = self.compiled(payer)[1].lens
+        return payer.payer, *lens.situation(facts, lens.reading(facts.keys))
 
     def _asked_for(self, situation: tuple[Any, ...]) -> None:
         with contextlib.suppress(KeyError):  # another thread may just have let it go

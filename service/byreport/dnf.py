@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from byreport.evaluate import holds
 from byreport.rule import AnyOf, Condition, Not, Test
+from byreport.vocabulary import Key
 
 MAX_ALTERNATIVES = 512
 """Conjunctions of one rule; more is refused when the rule is loaded."""
@@ -33,6 +35,15 @@ def conjunctions(condition: Condition, wanted: bool = True) -> list[frozenset[Li
     for part in parts:
         product = _bounded(dict.fromkeys(left | right for left in product for right in part))
     return product
+
+
+def true_bits(asked: Iterable[tuple[Literal, int]], key: Key | None) -> int:
+    """The bits of the literals of one fact that hold for its key; None is an unknown fact."""
+    bits = 0
+    for (test, wanted), bit in asked:
+        if holds(test, key) is wanted:
+            bits |= bit
+    return bits
 
 
 def _bounded(alternatives: Iterable[frozenset[Literal]]) -> list[frozenset[Literal]]:

@@ -15,7 +15,7 @@ from byreport import facts as facts_
 from byreport.decision import Decision, decide
 from byreport.desk import Decided, Desk
 from byreport.engine import Engine, Handles
-from byreport.facts import Facts
+from byreport.jsontext import dumps
 from byreport.log import Committer, Cut, CutRecord, Idempotency, IdempotencyConflict, Log, NewRecord, Record, now
 from byreport.rulebook import Rulebook
 
@@ -96,7 +96,7 @@ class Docket:
     def new_record(self, decided: Decided, claim: Any) -> NewRecord:
         """A decision as the log takes it, with a new id and the time."""
         reference = self.desk.reference.fingerprint
-        return record_of(decided.decision, _json(claim), reference, str(uuid.uuid4()), now())
+        return record_of(decided.decision, dumps(claim), reference, str(uuid.uuid4()), now())
 
 
 def record_of(decision: Decision, claim: str, reference: str, decision_id: str, decided_at: str) -> NewRecord:
@@ -104,7 +104,6 @@ def record_of(decision: Decision, claim: str, reference: str, decision_id: str, 
     template, facts = decision.template, decision.facts
     shown = facts.shown
     whole = template.whole
-    values = whole.values(facts)
     charge = shown.get("line.charge")
     return CutRecord(
         decision_id=decision_id,
@@ -119,36 +118,10 @@ def record_of(decision: Decision, claim: str, reference: str, decision_id: str, 
         charge=int(Decimal(charge) * 100) if charge else None,
         rulebook=decision.rulebook,
         reference=reference,
-        facts=facts_text(facts),
+        facts=facts_.as_text(facts),
         claim=claim,
         fired=template.fired,
-        cut=Cut(whole.texts, tuple([values[slot] for slot in whole.slots])),
-    )
-
-
-_MEMBERS: dict[tuple[str, str, Any], str] = {}
-_KNOWN_MEMBERS = 20_000
-
-
-def facts_text(facts: Facts) -> str:
-    """`facts.as_json` as JSON text, from the texts of facts that were met before; it takes a quarter of the time."""
-    members = []
-    for name in sorted(facts.shown):
-        # No fact has both true and 1 among its values, so that equal keys are the same text.
-        key = name, facts.origin[name], facts.shown[name]
-        member = _MEMBERS.get(key)
-        if member is None:
-            member = f"{_json(name)}:{_json({'is': key[2], 'from': key[1]})}"
-            if len(_MEMBERS) < _KNOWN_MEMBERS:
-                _MEMBERS[key] = member
-        members.append(member)
-    names = facts.keys.get("drug.name")
-    known_as = sorted(names) if isinstance(names, frozenset) else []
-    disagreements = [[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements]
-    return (
-        f'{{"payer":{_json(facts.payer)},"facts":{{{",".join(members)}}},"names":{_json(known_as)}'
-        f',"disagreements":{_json(disagreements)},"candidates":{_json(facts.candidates)}'
-        f',"drug_recognised":{_json(facts.drug_recognised)}}}'
+        cut=Cut(whole.texts, whole.values(facts)),
     )
 
 
@@ -172,12 +145,8 @@ def replay(log: Log, record: Record) -> Replay:
         engine.close()
     again = decision.as_dict(record.decision_id, record.decided_at)
     before = json.loads(record.decision)
-    after = json.loads(_json(again))
+    after = json.loads(dumps(again))
     parts = sorted(set(before) | set(after))
     differences = tuple(part for part in parts if before.get(part) != after.get(part))
     same = not differences and decision.json(record.decision_id, record.decided_at) == record.decision
     return Replay(record.decision_id, same, differences, again)
-
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""JSON as the log keeps it; made once, because `json.dumps` would make an encoder for each value."""

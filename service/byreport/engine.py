@@ -24,16 +24,17 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import reduce
-from operator import getitem, or_
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 import durable_rules_engine as durable
 
-from byreport.dnf import Literal, conjunctions
+from byreport.dnf import Literal, conjunctions, true_bits
 from byreport.evaluate import holds
 from byreport.facts import of_payer
-from byreport.lens import CACHED_VALUES, ByValue, bounds, codes_from
+from byreport.jsontext import dumps
+from byreport.lens import CACHED_VALUES, Bits, ByValue, bounds, codes_from
 from byreport.precedence import part_of, resolve, resolved_facts
 from byreport.rule import All, AnyOf, Condition, Not, Rule, Test, asserts
 from byreport.rulebook import PayerRules
@@ -85,7 +86,7 @@ class Handles:
         if self.vocab.facts[test.fact].origin == "concluded":
             return self.concluded(test.fact, test.value), "true"
         if self.is_native(literal):
-            return self._name("p", test.fact), _json(_plain(test.value))
+            return self._name("p", test.fact), dumps(_plain(test.value))
         return self._name("f", literal), "true"
 
     def is_native(self, literal: Literal) -> bool:
@@ -99,25 +100,6 @@ class Handles:
 
     def _name(self, prefix: str, what: Any) -> str:
         return self._names.setdefault((prefix, what), f"{prefix}{len(self._names)}")
-
-
-class _Holding:
-    """Which properties a fact's value makes hold, as bits."""
-
-    def __init__(self, asked: list[tuple[Literal, int]]) -> None:
-        self.asked = asked
-        self.unknown = self(None)
-
-    def __call__(self, key: Key | None) -> int:
-        return reduce(or_, (bit for (test, wanted), bit in self.asked if holds(test, key) is wanted), 0)
-
-    def known(self, key: Key) -> int:
-        """As for any value, and the bits that hold while it is unknown: whoever reads turns these over."""
-        return self(key) | self.unknown
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _plain(key: Any) -> str | bool:
@@ -153,16 +135,14 @@ class _Handle:
             if facts[fact].origin == "concluded"
             for bit, literal in asked[fact].items()
         }
-        holding = {
-            fact: _Holding([(literal, bit) for bit, literal in found.items()])
-            for fact, found in asked.items()
-            if facts[fact].origin != "concluded"
-        }
-        self._holding = {
-            fact: ByValue(each.known, bounds(facts[fact], (test for (test, _), _ in each.asked)))
-            for fact, each in holding.items()
-        }
-        self._unknown = reduce(or_, (each.unknown for each in holding.values()), 0)
+        given = {fact: found for fact, found in asked.items() if facts[fact].origin != "concluded"}
+        literals = {fact: [(literal, bit) for bit, literal in found.items()] for fact, found in given.items()}
+        self._holding = Bits(
+            {fact: partial(true_bits, found) for fact, found in literals.items()},
+            {fact: true_bits(found, None) for fact, found in literals.items()},
+            {fact: bounds(facts[fact], (test for (test, _), _ in found)) for fact, found in literals.items()},
+        )
+        """Which properties the facts make hold."""
         self._needs: dict[int, int] = defaultdict(int)
         """For each property that some conjunction tests first, all that the conjunctions behind it test."""
         for own in self.properties:
@@ -172,7 +152,7 @@ class _Handle:
         self._always = not all(self.properties)
         self._behind = ByValue(self._behind_all, None)
         self._texts = ByValue(self._text, None)
-        self.handle = durable.create_ruleset("byreport", _json(self.definition()))
+        self.handle = durable.create_ruleset("byreport", dumps(self.definition()))
         # The engine's memory is freed with the object.
         weakref.finalize(self, _free, self.handle)
         self.dirty = False
@@ -207,9 +187,7 @@ class _Handle:
 
         `flags` are those of `concluded` that hold. Whatever interrupts it, the next call starts from an empty state.
         """
-        known = self._holding.keys() & keys
-        bits = map(getitem, map(self._holding.__getitem__, known), map(keys.__getitem__, known))
-        holding = reduce(or_, bits, 0) ^ self._unknown
+        holding = self._holding(keys)
         for flag in flags:
             holding |= self.concluded[flag]
         # Of a conjunction whose first test fails nothing else is written: the fewer properties, the faster.

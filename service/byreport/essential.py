@@ -17,8 +17,7 @@ from functools import lru_cache, reduce
 from operator import or_
 from typing import Any
 
-from byreport.dnf import Literal, TooManyAlternatives, conjunctions
-from byreport.evaluate import holds
+from byreport.dnf import Literal, TooManyAlternatives, conjunctions, true_bits
 from byreport.patterns import sample
 from byreport.rule import Condition, Test, tests
 from byreport.vocabulary import Fact, Key, Vocabulary
@@ -68,15 +67,13 @@ class _Asked:
 
     @classmethod
     def of(cls, fact: Fact, literals: list[Literal], bits: Mapping[Literal, int]) -> _Asked:
-        def true_with(value: Key | None) -> int:
-            return sum(bits[literal] for literal in literals if holds(literal[0], value) is literal[1])
-
-        asked = [test for test, _ in literals]
+        asked = [(literal, bits[literal]) for literal in literals]
+        own = [test for test, _ in literals]
         return cls(
-            sum(bits[literal] for literal in literals),
-            tuple(dict.fromkeys(true_with(value) for value in _values(fact, asked))),
-            true_with(None),
-            any(test.operator == "unknown" for test in asked),
+            sum(bit for _, bit in asked),
+            tuple(dict.fromkeys(true_bits(asked, value) for value in _values(fact, own))),
+            true_bits(asked, None),
+            any(test.operator == "unknown" for test in own),
         )
 
 

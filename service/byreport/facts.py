@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from byreport.claim import ClaimLine, Said, memorable, said
+from byreport.jsontext import dumps
 from byreport.reference import CodesInForce, DrugMatch, Reference
 from byreport.rulebook import UnknownPayer
 from byreport.vocabulary import Key, Vocabulary, fold, vocabulary
@@ -25,8 +26,7 @@ _SUFFIX = re.compile(r"[a-z]-[a-z]{4}\b")
 GIVEN, REFERENCE, COMPUTED = "claim", "reference", "computed"
 
 
-@dataclass(frozen=True)
-class Disagreement:
+class Disagreement(NamedTuple):
     """Claim and reference data say different things of one fact."""
 
     fact: str
@@ -54,20 +54,32 @@ class Facts:
     members: Mapping[str, Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
 
-def as_json(facts: Facts) -> dict[str, Any]:
-    """The facts as the log stores them: all that a later replay needs, reference data included."""
-    return {
-        "payer": facts.payer,
-        "facts": {name: {"is": _plain(facts.shown[name]), "from": facts.origin[name]} for name in sorted(facts.shown)},
-        "names": sorted(_names(facts)),
-        "disagreements": [[d.fact, d.claim, d.reference, d.text] for d in facts.disagreements],
-        "candidates": list(facts.candidates),
-        "drug_recognised": facts.drug_recognised,
-    }
+def as_text(facts: Facts) -> str:
+    """The facts as the log stores them, JSON: all that a later replay needs, reference data included."""
+    members = [_member(name, facts.origin[name], facts.shown[name]) for name in sorted(facts.shown)]
+    return (
+        f'{{"payer":{dumps(facts.payer)},"facts":{{{",".join(members)}}},"names":{dumps(sorted(_names(facts)))}'
+        f',"disagreements":{dumps(facts.disagreements)},"candidates":{dumps(facts.candidates)}'
+        f',"drug_recognised":{dumps(facts.drug_recognised)}}}'
+    )
+
+
+def _member(name: str, origin: str, shown: Any) -> str:
+    # No fact has both true and 1 among its values, so that equal keys are the same text.
+    key = name, origin, shown
+    member = _MEMBERS.get(key)
+    if member is None:
+        member = f"{dumps(name)}:{dumps({'is': shown, 'from': origin})}"
+        if memorable(shown):
+            _kept(_MEMBERS, key, member)
+    return member
+
+
+_MEMBERS: dict[tuple[str, str, Any], str] = {}
 
 
 def from_json(stored: Mapping[str, Any], vocab: Vocabulary | None = None) -> Facts:
-    """The facts that `as_json` stored."""
+    """The facts that `as_text` stored."""
     words = vocab or vocabulary()
     shown = {name: _tupled(entry["is"]) for name, entry in stored["facts"].items()}
     keys = {name: words.facts[name].key(value) for name, value in shown.items()}
@@ -87,10 +99,6 @@ def from_json(stored: Mapping[str, Any], vocab: Vocabulary | None = None) -> Fac
 def _names(facts: Facts) -> frozenset[str]:
     key = facts.keys.get("drug.name")
     return key if isinstance(key, frozenset) else frozenset()
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _tupled(value: Any) -> Any:

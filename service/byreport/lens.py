@@ -47,7 +47,7 @@ class ByValue(dict[Any, Any]):
         self._between: dict[tuple[int, int], Any] = {}
 
     def __missing__(self, key: Any) -> Any:
-        if self._bounds is None or key is None or key in EMPTY_KEYS:
+        if self._bounds is None or key in EMPTY_KEYS:
             found = self._of(key)
         else:
             place = bisect_left(self._bounds, key), bisect_right(self._bounds, key)
@@ -59,6 +59,34 @@ class ByValue(dict[Any, Any]):
         if len(self) < CACHED_VALUES:
             self[key] = found
         return found
+
+
+class Bits:
+    """What the values of facts set, as bits of one number; a fact may set others while it is unknown.
+
+    `of` gives for each fact what a value sets, `unknown` what is set while it has none, and `bounds` are those of
+    `ByValue`.
+    """
+
+    def __init__(
+        self,
+        of: Mapping[str, Callable[[Any], int]],
+        unknown: Mapping[str, int],
+        bounds: Mapping[str, Sequence[Any] | None],
+    ) -> None:
+        self._unknown = reduce(or_, unknown.values(), 0)
+        # Known facts set the bits of their being unknown as well, so that the others' remain when all are turned over.
+        self._by_value = {fact: ByValue(partial(_either, of[fact], unknown[fact]), bounds[fact]) for fact in of}
+
+    def __call__(self, keys: Mapping[str, Key]) -> int:
+        """What the facts set (name to key, unknown facts absent)."""
+        known = self._by_value.keys() & keys
+        bits = map(getitem, map(self._by_value.__getitem__, known), map(keys.__getitem__, known))
+        return reduce(or_, bits, 0) ^ self._unknown
+
+
+def _either(of: Callable[[Any], int], idle: int, key: Any) -> int:
+    return of(key) | idle
 
 
 def bounds(fact: Fact, asked: Iterable[Test]) -> list[Any] | None:
@@ -94,11 +122,12 @@ class Lens:
         self._raw = tuple(sorted(raw))
         for fact in sorted(with_sources({*self._groups, *self._compared, *raw, "drug.name"}, vocab)):
             self._unknown[fact] = self._bit()
-        self._all_unknown = self.unknown(self._unknown)
-        self._bits_by_value = {
-            fact: ByValue(partial(self._bits_of, fact), bounds(vocab.facts[fact], self._asked(fact)))
-            for fact in self._unknown
-        }
+        self.reading = Bits(
+            {fact: partial(self._bits_of, fact) for fact in self._unknown},
+            self._unknown,
+            {fact: bounds(vocab.facts[fact], self._asked(fact)) for fact in self._unknown},
+        )
+        """What the rules see of the facts."""
 
     def _asked(self, fact: str) -> Iterator[Test]:
         yield from self._compared.get(fact, ())
@@ -130,16 +159,9 @@ class Lens:
             bits |= self._unknown[fact]
         return bits
 
-    def reading(self, keys: Mapping[str, Key]) -> int:
-        """What the rules see of the facts (name to key, unknown facts absent)."""
-        known = self._bits_by_value.keys() & keys
-        bits = map(getitem, map(self._bits_by_value.__getitem__, known), map(keys.__getitem__, known))
-        # Known facts set their own bit of "unknown" as well, so that the others remain when all are turned over.
-        return reduce(or_, bits, 0) ^ self._all_unknown
-
     def _bits_of(self, fact: str, key: Key) -> int:
         """What a known fact's value sets; an unknown one's sets nothing, its tests may still come out either way."""
-        bits = self._unknown[fact]
+        bits = 0
         for group, alternatives in self._groups.get(fact, {}).items():
             if any(holds(test, key) is not wanted for test, wanted in group):
                 bits |= alternatives

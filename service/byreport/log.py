@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
-from json.encoder import encode_basestring
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +63,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from byreport.jsontext import decision_text, dumps, interleaved
 
 try:
     import fcntl
@@ -160,10 +161,7 @@ class Cut:
 
     def text(self) -> str:
         """The texts with the values between them. Raises ValueError when their numbers do not fit."""
-        parts = [""] * (2 * len(self.texts) - 1)
-        parts[::2] = self.texts
-        parts[1::2] = self.values
-        return "".join(parts)
+        return interleaved(self.texts, self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,17 +176,8 @@ class CutRecord(NewRecord):
     decision: str = field(init=False)
 
     def __post_init__(self) -> None:
-        text = _whole(self.decision_id, self.decided_at, self.rulebook, self.payer, self.cut)
+        text = decision_text(self.decision_id, self.decided_at, self.rulebook, self.payer, self.cut.text())
         object.__setattr__(self, "decision", text)
-
-
-def _whole(decision_id: str, decided_at: str, rulebook: str, payer: str, cut: Cut) -> str:
-    """The text of a decision: what the record's columns give comes first, then the members of the body."""
-    head = (
-        f'{{"decision_id":{encode_basestring(decision_id)},"decided_at":{encode_basestring(decided_at)}'
-        f',"rulebook":{encode_basestring(rulebook)},"payer":{encode_basestring(payer)},'
-    )
-    return head + cut.text()[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -804,7 +793,7 @@ def _record(row: Row[Any], templates: _Templates) -> Record:
         values |= {name: values[name].decode() for name in ("facts", "claim")}
         if "\0" in values["facts"] or "\0" in values["claim"]:
             raise ValueError("a text holds a NUL character")
-        values["decision"] = _whole(row.decision_id, row.decided_at, row.rulebook, row.payer, cut)
+        values["decision"] = decision_text(row.decision_id, row.decided_at, row.rulebook, row.payer, cut.text())
         return Record(**values, fired=template.rules)
     except (zlib.error, ValueError, TypeError, AttributeError, DamagedRecord) as error:
         raise DamagedRecord(f"record {values['seq']} can't be read: {error}") from error
@@ -872,7 +861,6 @@ class Log:
                             connection.execute(insert(_format), {"id": 1, "version": _FORMAT})
                 else:
                     self._upgrade()
-                    self._add_narrow()
                 with self._reading.connect() as connection:
                     return int(connection.scalar(select(_format.c.version)) or 0)
             except SQLAlchemyError:
@@ -906,15 +894,6 @@ class Log:
             for index in _decision.indexes:
                 index.create(connection, checkfirst=True)
             connection.execute(update(_format).values(version=_FORMAT))
-
-    def _add_narrow(self) -> None:
-        """Logs begun before there was this index get it; that reads such a log once."""
-        with self._reading.connect() as connection:
-            there = {index["name"] for index in inspect(connection).get_indexes(_decision.name)}
-        if _narrow.name not in there:
-            with self._write() as connection:
-                self._take_lock(connection)
-                _narrow.create(connection, checkfirst=True)
 
     def close(self) -> None:
         """Gives the connections back. The log can't be used afterwards."""
@@ -1269,8 +1248,7 @@ def _key_row(key: Remembered) -> tuple[str, str, str]:
 
 
 def _template_row(number: int, situation: _Situation) -> tuple[int, str, str, bytes]:
-    texts = json.dumps(situation.texts, ensure_ascii=False, separators=(",", ":"))
-    return number, situation.digest, "\n".join(situation.rules), _pack(texts)
+    return number, situation.digest, "\n".join(situation.rules), _pack(dumps(situation.texts))
 
 
 def _remembered(row: Row[Any]) -> Remembered:

@@ -6,15 +6,15 @@ Two lines in the same situation get the same rules, requirements and questions; 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
 from byreport.facts import Facts
+from byreport.jsontext import dumps, interleaved
 
 _HOLE = re.compile(r'"\\u0000(\d+)\\u0000"')
 
@@ -88,14 +88,13 @@ class Form:
     fills: tuple[Hole, ...]
 
     def values(self, facts: Facts) -> tuple[str, ...]:
-        """What each fill gives on these facts, as JSON."""
-        return tuple([_value(hole.fill(facts)) for hole in self.fills])
+        """What stands between the texts on these facts, as JSON."""
+        given = [_value(hole.fill(facts)) for hole in self.fills]
+        return tuple([given[slot] for slot in self.slots])
 
-    def render(self, facts: Facts, head: str = "{}") -> str:
-        """The text, a JSON object, on these facts; the members of `head`, another, come first."""
-        first, *rest = self.texts
-        before = f"{head[:-1]},{first[1:]}" if len(head) > 2 else first
-        return filled((before, *rest), self.slots, self.values(facts))
+    def render(self, facts: Facts) -> str:
+        """The text on these facts."""
+        return interleaved(self.texts, self.values(facts))
 
 
 def form(piece: Piece) -> Form:
@@ -133,14 +132,6 @@ class Template:
         return form(self.write_brief())
 
 
-def filled(texts: Sequence[str], slots: Sequence[int], values: Sequence[str]) -> str:
-    """The whole text: each slot's value stands between two texts."""
-    parts = [""] * (2 * len(texts) - 1)
-    parts[::2] = texts
-    parts[1::2] = [values[slot] for slot in slots]
-    return "".join(parts)
-
-
 def _value(value: Any) -> str:
     """A shown value as JSON: what `dumps` gives, without its set-up for each small value."""
     if isinstance(value, str):
@@ -153,7 +144,3 @@ def _value(value: Any) -> str:
 
 
 _WORDS = {None: "null", True: "true", False: "false"}
-
-
-dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""JSON as the log keeps it: compact, in the order given, not escaped beyond need."""
