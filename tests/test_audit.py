@@ -120,9 +120,9 @@ def rechained(location: Path, seq: int, **columns: Any) -> None:
                     own,
                     forged.outcome,
                     "\n".join(forged.fired),
-                    log_module._pack(forged.decision),
-                    log_module._pack(forged.facts),
-                    log_module._pack(forged.claim),
+                    log_module._pack(forged.decision.encode()),
+                    log_module._pack(forged.facts.encode()),
+                    log_module._pack(forged.claim.encode()),
                     record.seq,
                 ),
             )

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from byreport import claim
 from byreport import facts as facts_
-from byreport.compact import Rows
 from byreport.facts import COMPUTED, GIVEN, REFERENCE, Disagreement, Facts
 from byreport.reference import DrugMatch, Reference
 from byreport.vocabulary import vocabulary
@@ -70,8 +69,7 @@ def assert_same(found: Facts, expected: Facts) -> None:
     assert found == expected
     for part in ("shown", "keys", "origin"):
         assert list(getattr(found, part).items()) == list(getattr(expected, part).items())
-    rows = Rows("")
-    assert rows.facts_text(found) == rows.facts_text(expected)
+    assert facts_.as_text(found) == facts_.as_text(expected)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))

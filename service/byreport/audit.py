@@ -9,6 +9,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from byreport import facts as facts_
 from byreport.desk import SITUATIONS, Desk
@@ -84,7 +85,7 @@ class Replayer:
 
     def _again(self, record: Record) -> NewRecord:
         desk = self._desk(record.rulebook)
-        facts = facts_.from_json(json.loads(record.facts), desk.rulebook.vocabulary)
+        facts = facts_.from_text(record.facts, record.payer, desk.rulebook.vocabulary)
         decision = desk.decision(desk.rulebook.payer(record.payer), facts)
         again = record_of(decision, record.claim, record.reference, record.decision_id, record.decided_at)
         return replace(again, fired=tuple(sorted(set(again.fired))))  # as the log keeps them
@@ -107,13 +108,18 @@ class Replayer:
 
 
 def _differences(stored: Record, again: NewRecord) -> tuple[str, ...]:
-    columns = [name for name in _FIELDS if name != "decision" and getattr(stored, name) != getattr(again, name)]
+    columns = [name for name in _FIELDS if name != "decision" and _said(stored, name) != _said(again, name)]
     parts: list[str] = []
     if stored.decision != again.decision:
         before, after = json.loads(stored.decision), json.loads(again.decision)
         parts = [part for part in sorted(before.keys() | after.keys()) if before.get(part) != after.get(part)]
         parts = parts or ["the writing of the same content"]
     return (*parts, *(f"record.{name}" for name in columns))
+
+
+def _said(record: NewRecord, name: str) -> Any:
+    """What a record's field says; of the facts that is the same in any order, and in the form of older records."""
+    return facts_.stored(json.loads(record.facts), record.payer) if name == "facts" else getattr(record, name)
 
 
 def exported(log: Log, first_seq: int = 1, last_seq: int | None = None) -> Iterator[str]:

@@ -96,7 +96,7 @@ class Worker:
         else:
             rows = self._recorded(self.log, portion, _each(complete, self._decided, rejects))
         outcomes = [self.rows.outcome_text(row) for row in rows]
-        facts = [self.rows.facts_text(row.facts) for row in rows]
+        facts = [facts_.as_text(row.facts) for row in rows]
         tally = Tally()
         tally.add_decisions((row.payer, row.brief, row.facts.shown.get("line.charge")) for row in rows)
         for read in rejects:

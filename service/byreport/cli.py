@@ -347,6 +347,7 @@ def explain(settings: Settings, decision_id: str, as_json: bool, batch_output: P
     byreport explain --json 3f2c7b1e-6a37-4d7c-9d4e-0d2f6a6f1b55 | jq .fired
     byreport explain --batch decisions.parquet 17
     """
+    from byreport.facts import stored
     from byreport.render import decision_lines, facts_lines
 
     if batch_output is not None:
@@ -359,7 +360,8 @@ def explain(settings: Settings, decision_id: str, as_json: bool, batch_output: P
             return
         subject = _headline(record.code_billed, record.drug_name, record.date_of_service, record.payer)
         try:
-            told = [*decision_lines(json.loads(record.decision), subject), *facts_lines(json.loads(record.facts))]
+            facts = stored(json.loads(record.facts), record.payer)
+            told = [*decision_lines(json.loads(record.decision), subject), *facts_lines(facts)]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise Unusable(f"record {record.seq} can't be told, it was altered; see `byreport audit verify`") from None
         _show(told)

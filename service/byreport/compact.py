@@ -20,29 +20,9 @@ from byreport.jsontext import dumps
 from byreport.rulebook import Rulebook
 from byreport.template import Form, Template
 
-ORIGINS = ("claim", "reference", "computed")
-REMEMBERED = 20_000
-"""Drugs' names whose part of a row is remembered."""
-
 
 class RowError(ValueError):
     """A row that can't be opened: it is none, or the rulebook is another, or it says what the rules do not say."""
-
-
-def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a row as the decision log stores them."""
-    part = row["facts"]
-    if isinstance(part, str):
-        part = json.loads(part)
-    found = {name: {"is": value, "from": origin} for origin in ORIGINS for name, value in part.get(origin, {}).items()}
-    return {
-        "payer": row["payer"],
-        "facts": {name: found[name] for name in sorted(found)},
-        "names": part.get("names", []),
-        "disagreements": part.get("disagreements", []),
-        "candidates": part.get("candidates", []),
-        "drug_recognised": part.get("drug_recognised", False),
-    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +50,18 @@ class Row(NamedTuple):
     facts: Facts
 
 
+def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a row as `facts.stored` gives them. Raises what that raises, and KeyError."""
+    part = row["facts"]
+    return facts_.stored(json.loads(part) if isinstance(part, str) else part, row["payer"])
+
+
 class Rows:
     """Makes rows of decisions under one rulebook."""
 
     def __init__(self, rulebook: str) -> None:
         self.rulebook = rulebook
         self._payers: dict[str, str] = {}
-        self._names: dict[frozenset[str], str] = {}
 
     def outcome_text(self, row: Row) -> str:
         """The row as JSON, but for the facts and the closing bracket."""
@@ -89,35 +74,6 @@ class Rows:
             f"{common}{held.form.render(facts)[1:-1]}"
         )
 
-    def facts_text(self, facts: Facts) -> str:
-        """The facts of a decision by origin, and what else its explanation needs, as JSON; nothing that is empty."""
-        by_origin = facts.members or _members(facts)
-        parts = [f'"{origin}":{{{",".join(members)}}}' for origin, members in by_origin.items() if members]
-        names = facts.keys.get("drug.name")
-        if isinstance(names, frozenset) and names:
-            parts.append(self._names.get(names) or self._named(names))
-        if facts.disagreements:
-            parts.append(f'"disagreements":{dumps(facts.disagreements)}')
-        if facts.candidates:
-            parts.append(f'"candidates":{dumps(facts.candidates)}')
-        if facts.drug_recognised:
-            parts.append('"drug_recognised":true')
-        return f"{{{','.join(parts)}}}"
-
-    def _named(self, names: frozenset[str]) -> str:
-        if len(self._names) >= REMEMBERED:
-            self._names.clear()
-        text = self._names[names] = f'"names":{dumps(sorted(names))}'
-        return text
-
-
-def _members(facts: Facts) -> dict[str, list[str]]:
-    """The facts by origin as members of a JSON object."""
-    by_origin: dict[str, list[str]] = {}
-    for name, value in facts.shown.items():
-        by_origin.setdefault(facts.origin[name], []).append(f"{dumps(name)}:{dumps(value)}")
-    return by_origin
-
 
 def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     """The whole decision that a row stands for, explanations included.
@@ -126,7 +82,7 @@ def open_row(row: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     """
     try:
         stated = row["rulebook"]
-        facts = facts_.from_json(facts_of(row), rulebook.vocabulary)
+        facts = facts_.of_stored(facts_of(row), rulebook.vocabulary)
     except (KeyError, TypeError, ValueError) as error:
         raise RowError(f"this is no row of a batch: {error!r}") from None
     if stated != rulebook.hash:

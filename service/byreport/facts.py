@@ -6,6 +6,7 @@ disagree the claim's word is kept for the rules and the disagreement becomes a c
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ from byreport.vocabulary import Key, Vocabulary, fold, vocabulary
 _SUFFIX = re.compile(r"[a-z]-[a-z]{4}\b")
 """The four letters that end a biological product's nonproprietary name, as in eptinezumab-jjmr."""
 
-GIVEN, REFERENCE, COMPUTED = "claim", "reference", "computed"
+ORIGINS = GIVEN, COMPUTED, REFERENCE = "claim", "computed", "reference"
+"""Where a fact comes from."""
 
 
 class Disagreement(NamedTuple):
@@ -55,31 +57,60 @@ class Facts:
 
 
 def as_text(facts: Facts) -> str:
-    """The facts as the log stores them, JSON: all that a later replay needs, reference data included."""
-    members = [_member(name, facts.origin[name], facts.shown[name]) for name in sorted(facts.shown)]
-    return (
-        f'{{"payer":{dumps(facts.payer)},"facts":{{{",".join(members)}}},"names":{dumps(sorted(_names(facts)))}'
-        f',"disagreements":{dumps(facts.disagreements)},"candidates":{dumps(facts.candidates)}'
-        f',"drug_recognised":{dumps(facts.drug_recognised)}}}'
-    )
+    """The facts by origin and what else an explanation needs, JSON; but for the payer, all that deciding again needs.
+
+    Nothing that is empty stands in it.
+    """
+    by_origin = facts.members or _members(facts)
+    parts = [f'"{origin}":{{{",".join(members)}}}' for origin, members in by_origin.items() if members]
+    names = facts.keys.get("drug.name")
+    if isinstance(names, frozenset) and names:
+        parts.append(_NAMES.get(names) or _kept(_NAMES, names, f'"names":{dumps(sorted(names))}'))
+    if facts.disagreements:
+        parts.append(f'"disagreements":{dumps(facts.disagreements)}')
+    if facts.candidates:
+        parts.append(f'"candidates":{dumps(facts.candidates)}')
+    if facts.drug_recognised:
+        parts.append('"drug_recognised":true')
+    return f"{{{','.join(parts)}}}"
 
 
-def _member(name: str, origin: str, shown: Any) -> str:
-    # No fact has both true and 1 among its values, so that equal keys are the same text.
-    key = name, origin, shown
-    member = _MEMBERS.get(key)
-    if member is None:
-        member = f"{dumps(name)}:{dumps({'is': shown, 'from': origin})}"
-        if memorable(shown):
-            _kept(_MEMBERS, key, member)
-    return member
+def _members(facts: Facts) -> dict[str, list[str]]:
+    """The facts by origin as members of a JSON object."""
+    by_origin: dict[str, list[str]] = {}
+    for name, value in facts.shown.items():
+        by_origin.setdefault(facts.origin[name], []).append(f"{dumps(name)}:{dumps(value)}")
+    return by_origin
 
 
-_MEMBERS: dict[tuple[str, str, Any], str] = {}
+_NAMES: dict[frozenset[str], str] = {}
 
 
-def from_json(stored: Mapping[str, Any], vocab: Vocabulary | None = None) -> Facts:
-    """The facts that `as_text` stored."""
+def stored(said: Mapping[str, Any], payer: str) -> dict[str, Any]:
+    """What `as_text` wrote of a payer's line: `facts` has each fact's value (`is`) and origin (`from`), by name.
+
+    Logs hold older texts, which have this form already. Raises TypeError or AttributeError for other contents.
+    """
+    if "facts" in said:
+        return dict(said)
+    found = {name: {"is": value, "from": origin} for origin in ORIGINS for name, value in said.get(origin, {}).items()}
+    return {
+        "payer": payer,
+        "facts": {name: found[name] for name in sorted(found)},
+        "names": said.get("names", []),
+        "disagreements": said.get("disagreements", []),
+        "candidates": said.get("candidates", []),
+        "drug_recognised": said.get("drug_recognised", False),
+    }
+
+
+def from_text(text: str, payer: str, vocab: Vocabulary | None = None) -> Facts:
+    """The facts that `as_text` wrote of a payer's line. Raises ValueError, and what `stored` and `of_stored` raise."""
+    return of_stored(stored(json.loads(text), payer), vocab)
+
+
+def of_stored(stored: Mapping[str, Any], vocab: Vocabulary | None = None) -> Facts:
+    """The facts that were stored. Raises LookupError, TypeError or ValueError for what no line has."""
     words = vocab or vocabulary()
     shown = {name: _tupled(entry["is"]) for name, entry in stored["facts"].items()}
     keys = {name: words.facts[name].key(value) for name, value in shown.items()}
@@ -94,11 +125,6 @@ def from_json(stored: Mapping[str, Any], vocab: Vocabulary | None = None) -> Fac
         tuple(stored["candidates"]),
         stored["drug_recognised"],
     )
-
-
-def _names(facts: Facts) -> frozenset[str]:
-    key = facts.keys.get("drug.name")
-    return key if isinstance(key, frozenset) else frozenset()
 
 
 def _tupled(value: Any) -> Any:

@@ -219,7 +219,7 @@ def from_file(
 def from_log(log: Log) -> Iterator[Subject]:
     """The stored decisions of a log, oldest first, with the facts they were decided on."""
     for record in log.iterate():
-        yield Subject(record.decision_id, json.loads(record.claim), facts_.from_json(json.loads(record.facts)))
+        yield Subject(record.decision_id, json.loads(record.claim), facts_.from_text(record.facts, record.payer))
 
 
 # --- comparing -----------------------------------------------------------------------------------------------------

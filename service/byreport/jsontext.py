@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from json.encoder import encode_basestring
 
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """Compact, in the order given, not escaped beyond need. Made once: `json.dumps` makes an encoder for each value."""
@@ -19,5 +20,7 @@ def interleaved(texts: Sequence[str], values: Sequence[str]) -> str:
 
 def decision_text(decision_id: str, decided_at: str, rulebook: str, payer: str, body: str) -> str:
     """The text of a decision: its id, time, rulebook and payer, then the members of the body, a JSON object."""
-    head = dumps({"decision_id": decision_id, "decided_at": decided_at, "rulebook": rulebook, "payer": payer})
-    return f"{head[:-1]},{body[1:]}"
+    return (
+        f'{{"decision_id":{encode_basestring(decision_id)},"decided_at":{encode_basestring(decided_at)}'
+        f',"rulebook":{encode_basestring(rulebook)},"payer":{encode_basestring(payer)},{body[1:]}'
+    )

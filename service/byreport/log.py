@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -75,7 +76,7 @@ GENESIS = "0" * 64
 """The hash before the first record."""
 
 _FORMAT = 2
-_KNOWN_SITUATIONS = 4_096
+_KNOWN_SITUATIONS = 10_000
 """Situations of which a process remembers what the log needs: some 15 KB each, of which the desk holds most anyway."""
 _PAGE = 500
 _LOCK_WAIT_SECONDS = 60
@@ -287,7 +288,8 @@ def content_hash(data: bytes) -> str:
 # ---------------------------------------------------------------------------------------------- the encoding
 
 _HASHED = tuple(each.name for each in fields(NewRecord))
-_unfired = attrgetter(*_HASHED[:-1])
+_content = attrgetter(*_HASHED)
+_columns = attrgetter(*_HASHED[: _HASHED.index("facts")])
 
 
 def _item(value: object) -> bytes:
@@ -303,14 +305,20 @@ def _item(value: object) -> bytes:
     else:
         # No record is written with such a value; a row edited by hand may hold one, and must not fit.
         kind, content = b"X", repr(value).encode("utf-8", "backslashreplace")
+    return _framed(kind, content)
+
+
+def _framed(kind: bytes, content: bytes) -> bytes:
     return kind + len(content).to_bytes(8, "big") + content
 
 
-def _body(record: NewRecord, fired: tuple[str, ...] | None = None) -> bytes:
-    """The items of a record; `fired` stands for its own rules, where these are not sorted yet."""
-    items = [_item(value) for value in _unfired(record)]
-    items.append(_item(record.fired if fired is None else fired))
-    return b"".join(items)
+# Of most columns' values there are few.
+_frequent_item = lru_cache(maxsize=8_192, typed=True)(_item)
+
+
+def _body(record: NewRecord) -> bytes:
+    """The items of a record."""
+    return b"".join(map(_item, _content(record)))
 
 
 def encode(record: NewRecord, seq: int, prev_hash: str) -> bytes:
@@ -611,12 +619,14 @@ class _Queue:
 class _Situation:
     """What a process remembers of the records that share one template.
 
-    `rules` are those that fired, sorted. `template` is the template's id once it is surely stored, None until then.
+    `rules` are those that fired, sorted, and `item` is what the hash is taken of them. `template` is the template's id
+    once it is surely stored, None until then.
     """
 
     texts: tuple[str, ...]
     fired: tuple[str, ...]
     rules: tuple[str, ...]
+    item: bytes
     digest: str
     template: int | None = None
 
@@ -641,8 +651,8 @@ class _Group:
     idempotency: Idempotency | None
 
 
-def _pack(text: str) -> bytes:
-    return zlib.compress(text.encode("utf-8"), 1)
+def _pack(text: bytes) -> bytes:
+    return zlib.compress(text, 1)
 
 
 def _unpack(data: bytes) -> str:
@@ -653,20 +663,21 @@ def _unpack(data: bytes) -> str:
     return content.decode("utf-8")
 
 
-_columns = attrgetter(*_HASHED[: _HASHED.index("facts")])
-
-
 def _prepared(record: NewRecord, situation: _Situation | None) -> _Prepared:
     """Everything that needs no lock: checking, compressing, encoding."""
     _check(record)
+    facts, claim, decision = (_encoded(name, getattr(record, name)) for name in ("facts", "claim", "decision"))
     if situation is None:
         fired = _rules(record.fired)
-        texts = (_pack(record.facts), _pack(record.claim), _pack(record.decision))
+        item, stored = _item(fired), (_pack(facts), _pack(claim), _pack(decision))
     else:
         assert isinstance(record, CutRecord)
-        fired = situation.rules
-        texts = (record.facts.encode(), record.claim.encode(), _joined(record.cut))
-    return _Prepared(record, fired, _body(record, fired), _columns(record), texts, situation)
+        fired, item, stored = situation.rules, situation.item, (facts, claim, _joined(record.cut))
+    columns = _columns(record)
+    decision_id, decided_at, *frequent = columns
+    items = [_item(decision_id), _item(decided_at), *map(_frequent_item, frequent)]
+    body = b"".join([*items, _framed(b"T", facts), _framed(b"T", claim), _framed(b"T", decision), item])
+    return _Prepared(record, fired, body, columns, stored, situation)
 
 
 def _joined(cut: Cut) -> bytes:
@@ -683,7 +694,7 @@ def _situation(record: CutRecord) -> _Situation:
     for rule in rules:
         _check_rule(rule)
     written = json.dumps([texts, rules], separators=(",", ":"))
-    return _Situation(texts, record.fired, rules, hashlib.sha256(written.encode()).hexdigest())
+    return _Situation(texts, record.fired, rules, _item(rules), hashlib.sha256(written.encode()).hexdigest())
 
 
 def _rules(fired: tuple[str, ...]) -> tuple[str, ...]:
@@ -691,25 +702,20 @@ def _rules(fired: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check(record: NewRecord) -> None:
+    _check_text("decision_id", record.decision_id, _UUID)
+    _check_text("decided_at", record.decided_at, _TIMESTAMP)
+    _check_frequent("date_of_service", record.date_of_service, _DATE)
+    _check_frequent("rulebook", record.rulebook, _CONTENT_HASH)
     for name in ("payer", "outcome", "pa_status", "code_billed", "reference"):
-        _check_text(name, getattr(record, name))
+        _check_frequent(name, getattr(record, name))
     for name in ("code_recommended", "drug_name"):
         if getattr(record, name) is not None:
-            _check_text(name, getattr(record, name))
-    for name, pattern in (
-        ("decision_id", _UUID),
-        ("decided_at", _TIMESTAMP),
-        ("date_of_service", _DATE),
-        ("rulebook", _CONTENT_HASH),
-    ):
-        _check_text(name, getattr(record, name), pattern)
+            _check_frequent(name, getattr(record, name))
     if not isinstance(record, CutRecord):  # those of a situation are checked once
         for rule in record.fired:
             _check_rule(rule)
     if record.charge is not None and (type(record.charge) is not int or abs(record.charge) >= 2**63):
         raise RecordRefused(f"charge: whole cents are expected, found {record.charge!r}")
-    for name in ("facts", "claim", "decision"):
-        _check_text(name, getattr(record, name), limit=None)
 
 
 def _check_rule(rule: str) -> None:
@@ -718,23 +724,28 @@ def _check_rule(rule: str) -> None:
         raise RecordRefused(f"fired: a rule id holds a line break: {rule!r}")
 
 
-def _check_text(
-    name: str, value: object, pattern: re.Pattern[str] | None = None, limit: int | None = _TEXT_LIMIT
-) -> None:
+def _check_text(name: str, value: object, pattern: re.Pattern[str] | None = None) -> None:
     """Refuses what some database would refuse or change: no text, too long for an index, no UTF-8, NUL."""
+    text = _encoded(name, value)
+    if len(text) > _TEXT_LIMIT and len(str(value)) > _TEXT_LIMIT:
+        raise RecordRefused(f"{name}: at most {_TEXT_LIMIT} characters are kept, found {len(str(value))}")
+    if pattern is not None and not pattern.fullmatch(str(value)):
+        raise RecordRefused(f"{name}: {value!r} does not look like {pattern.pattern}")
+
+
+_check_frequent = lru_cache(maxsize=8_192, typed=True)(_check_text)
+
+
+def _encoded(name: str, value: object) -> bytes:
     if not isinstance(value, str) or not value:
         raise RecordRefused(f"{name}: a text is expected, found {value!r}")
-    if limit is not None and len(value) > limit:
-        raise RecordRefused(f"{name}: at most {limit} characters are kept, found {len(value)}")
-    if "\0" in value:
+    try:
+        text = value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RecordRefused(f"{name}: the text has no UTF-8 form") from None
+    if b"\0" in text:
         raise RecordRefused(f"{name}: the text holds a NUL character")
-    if pattern is not None and not pattern.fullmatch(value):
-        raise RecordRefused(f"{name}: {value!r} does not look like {pattern.pattern}")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise RecordRefused(f"{name}: the text has no UTF-8 form") from None
+    return text
 
 
 @dataclass(frozen=True)
@@ -808,8 +819,8 @@ def _chained(item: _Prepared, seq: int, prev_hash: str) -> Record:
     digest.update(item.body)
     digest.update(_item(seq))
     own = digest.hexdigest()
-    values = dict(zip(_HASHED[:-1], _unfired(item.record), strict=True))
-    return Record(**values, fired=item.fired, seq=seq, prev_hash=prev_hash, hash=own)
+    content = dict(zip(_HASHED, _content(item.record), strict=True)) | {"fired": item.fired}
+    return Record(**content, seq=seq, prev_hash=prev_hash, hash=own)
 
 
 # --------------------------------------------------------------------------------------------------- the log
@@ -910,7 +921,9 @@ class Log:
         of then are returned. Raises RecordRefused, DuplicateDecision, UnknownRulebook, IdempotencyConflict
         (nothing was stored) or LogUnavailable.
         """
-        return _answer(self._append_groups([self._prepare(records, idempotency)])[0])
+        group = self._prepare(records, idempotency)
+        with self._queue:
+            return _answer(self._append_groups([group])[0])
 
     def _prepare(self, records: Iterable[NewRecord], idempotency: Idempotency | None) -> _Group:
         if idempotency is not None:
@@ -933,7 +946,10 @@ class Log:
         return found
 
     def _append_groups(self, groups: Sequence[_Group]) -> list[_Outcome]:
-        """Stores several callers' groups in one transaction; a group that can't be stored fails alone."""
+        """Stores several callers' groups in one transaction; a group that can't be stored fails alone.
+
+        It has to be this caller's turn in the queue.
+        """
         if not any(group.items or group.idempotency for group in groups):
             return [[] for _ in groups]
         try:
@@ -950,7 +966,7 @@ class Log:
         added: list[tuple[_Prepared, Record]] = []
         outcomes: list[_Outcome | Remembered] = []
         new_keys: list[Remembered] = []
-        with self._queue, self._appender.transaction() as appender:
+        with self._appender.transaction() as appender:
             seq, prev_hash = appender.last()
             known = self._known_keys(groups)
             for group in groups:
@@ -1248,7 +1264,7 @@ def _key_row(key: Remembered) -> tuple[str, str, str]:
 
 
 def _template_row(number: int, situation: _Situation) -> tuple[int, str, str, bytes]:
-    return number, situation.digest, "\n".join(situation.rules), _pack(dumps(situation.texts))
+    return number, situation.digest, "\n".join(situation.rules), _pack(dumps(situation.texts).encode())
 
 
 def _remembered(row: Row[Any]) -> Remembered:
@@ -1639,46 +1655,66 @@ class _Ticket:
 class Committer:
     """Lets many threads share one transaction.
 
-    While one transaction is being made durable, the callers that come meanwhile queue up; then one of them
-    commits for all. No thread of its own, so nothing is lost by a fork and nothing waits for company. A
-    caller returns when its own records are durable, or with its own error.
+    While one transaction is being made durable, or waits for another process's, the callers that come meanwhile queue
+    up; then one of them commits for all. No thread of its own, so nothing is lost by a fork and nothing waits for
+    company. A caller returns when its own records are durable, or with its own error.
     """
 
     def __init__(self, log: Log, max_records: int = 1000) -> None:
         """`max_records`: how many records one transaction takes at most, a single caller's group excepted."""
         self._log = log
         self._max_records = max_records
-        self._guard = threading.Lock()
-        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+        """Guards what follows, and tells that a commit is over."""
         self._waiting: deque[_Ticket] = deque()
+        self._committing = False
         self._closed = False
 
     def append(self, records: Sequence[NewRecord], idempotency: Idempotency | None = None) -> list[Record]:
         """As `Log.append`; raises LogError after `close`."""
         ticket = _Ticket(self._log._prepare(records, idempotency))
-        with self._guard:
+        with self._changed:
             if self._closed:
                 raise LogError("the committer is closed")
             self._waiting.append(ticket)
         while ticket.outcome is None:
-            with self._turn:
-                if ticket.outcome is None:
+            with self._turn(lambda: ticket.outcome is not None) as mine:
+                if mine:
                     self._commit_waiting()
         return _answer(ticket.outcome)
 
     def close(self) -> None:
         """Commits what waits, and takes no more. The log stays open."""
-        with self._guard:
+        with self._changed:
             self._closed = True
-        with self._turn:
-            while self._waiting:
-                self._commit_waiting()
+        while self._waiting or self._committing:
+            with self._turn(lambda: not self._waiting) as mine:
+                if mine:
+                    self._commit_waiting()
+
+    @contextmanager
+    def _turn(self, done: Callable[[], bool]) -> Iterator[bool]:
+        """Waits until nobody else commits, and keeps others from it; or until there is nothing left to do: False."""
+        mine = False
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: done() or not self._committing)
+                if not done():
+                    mine = self._committing = True
+            yield mine
+        finally:
+            if mine:
+                with self._changed:
+                    self._committing = False
+                    self._changed.notify_all()
 
     def _commit_waiting(self) -> None:
         tickets: list[_Ticket] = []
         try:
-            self._take(tickets)
-            outcomes = self._log._append_groups([ticket.group for ticket in tickets])
+            with self._log._queue:
+                # Only now: whoever came while another process had its turn comes along.
+                self._take(tickets)
+                outcomes = self._log._append_groups([ticket.group for ticket in tickets])
         except BaseException as error:
             for ticket in tickets:
                 ticket.outcome = LogUnavailable(str(error) or type(error).__name__)
@@ -1690,7 +1726,7 @@ class Committer:
 
     def _take(self, tickets: list[_Ticket]) -> None:
         count = 0
-        with self._guard:
+        with self._changed:
             while self._waiting and (not tickets or count + len(self._waiting[0].group.items) <= self._max_records):
                 # In this order, so that an interrupt between the two leaves nobody waiting for ever.
                 tickets.append(self._waiting[0])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -50,12 +51,12 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in result:
-            raise JsonError(name[:80], "the name stands twice in one object; only one can count")
-        result[name] = value
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        counted = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counted.items() if count > 1)
+        raise JsonError(twice[:80], "the name stands twice in one object; only one can count")
     if len(result) > MAX_MEMBERS:
         raise JsonError("body", f"an object has more than {MAX_MEMBERS} members")
     return result

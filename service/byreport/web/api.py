@@ -39,7 +39,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 # --- decisions -----------------------------------------------------------------------------------------------------
 
 
-def decide(docket: Docket, data: Any, key: str | None) -> str:
+def decide(docket: Docket, data: Any, key: str | None) -> str | bytes:
     """The JSON text that answers a request for decisions; every decision in it is in the log by then.
 
     Raises Problem, ClaimError, UnknownPayer, RulebookError, LogError.
@@ -54,7 +54,7 @@ def decide(docket: Docket, data: Any, key: str | None) -> str:
     return docket.record([docket.decide(data)], [data], idempotency)[0]
 
 
-def _decide_list(docket: Docket, lines: Sequence[Any], idempotency: Idempotency | None) -> str:
+def _decide_list(docket: Docket, lines: Sequence[Any], idempotency: Idempotency | None) -> bytes:
     if not lines or len(lines) > MAX_LINES:
         raise Problem(
             400 if not lines else 413,
@@ -96,16 +96,16 @@ def _answered_before(docket: Docket, lines: Sequence[Any], idempotency: Idempote
 _REFUSED_BEFORE = Problem(409, "refused-before", "send the line under another idempotency key to have it decided")
 
 
-def _results(answers: Sequence[str | Problem]) -> str:
+def _results(answers: Sequence[str | Problem]) -> bytes:
     """Stored texts are put in as they are, so that a decision is the same bytes wherever it is read."""
-    parts = ['{"results":[']
+    parts = [b'{"results":[']
     for answer in answers:
         if isinstance(answer, Problem):
-            parts += '{"problem":', answer.to_json(), "},"
+            parts += b'{"problem":', answer.to_json().encode(), b"},"
         else:
-            parts += '{"decision":', answer, "},"
-    parts[-1] = "}]}"
-    return "".join(parts)
+            parts += b'{"decision":', answer.encode(), b"},"
+    parts[-1] = b"}]}"
+    return b"".join(parts)
 
 
 def _body() -> Any:
@@ -125,7 +125,7 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _stored(text: str) -> Response:
+def _stored(text: str | bytes) -> Response:
     return Response(text, mimetype="application/json")
 
 

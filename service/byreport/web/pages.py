@@ -174,7 +174,8 @@ def _check_page(
     questions = decision["questions"] if decision else ()
     context: dict[str, Any] = {}
     if decision is not None and record is not None:
-        context = _said(decision, docket.desk.rulebook.vocabulary) | {"stored": json.loads(record.facts)["facts"]}
+        stored = facts_.stored(json.loads(record.facts), record.payer)
+        context = _said(decision, docket.desk.rulebook.vocabulary) | {"stored": stored["facts"]}
     return render_template(
         "check.html",
         form=_form(docket, given, questions, faults or {}),
@@ -258,13 +259,13 @@ class _Rulebooks:
 
 def _read(docket: Docket, rulebooks: _Rulebooks, decision_id: str) -> _Read:
     record = _record(docket, decision_id)
-    decision, stored = json.loads(record.decision), json.loads(record.facts)
+    decision, stored = json.loads(record.decision), facts_.stored(json.loads(record.facts), record.payer)
     try:
         rulebook = rulebooks.of(record.rulebook)
         payer = rulebook.payer(record.payer)
     except (LogError, LookupError):  # what the record itself says can still be read
         return _Read(record, decision, stored, None, {}, record.payer)
-    facts: Facts = facts_.from_json(stored, rulebook.vocabulary)
+    facts: Facts = facts_.of_stored(stored, rulebook.vocabulary)
     reference = docket.desk.reference
     same = reference if reference.fingerprint == record.reference else None
     made = argument(decision, facts, payer, rulebook.vocabulary, same)
