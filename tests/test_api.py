@@ -13,10 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-import types
 import urllib.request
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,8 @@ from byreport.rulebook import Rulebook
 from byreport.schema_files import decision_schema
 from byreport.web.api import MAX_LINES
 from byreport.web.app import create_app
-from byreport.web.server import AddressRefused, _request_line, loopback
+from byreport.web.loopback import AddressRefused, loopback
+from byreport.web.server import _request_line
 
 EXAMPLES = """
     examples:
@@ -703,9 +702,21 @@ def test_loopback_addresses() -> None:
         "127.0.0.1",
         "127.0.0.1",
         "127.0.0.9",
-        "[::1]",
-        "[::1]",
+        "::1",
+        "::1",
     ]
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:80", "127.0.0.9", "[::1]", "[::1]:8000"])
+def test_requests_by_a_loopback_name_are_answered(client: FlaskClient, host: str) -> None:
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "[::2]:80", "[::1", "127.0.0.1:x", "10.0.0.1"]
+)
+def test_requests_by_other_names_are_refused(client: FlaskClient, host: str) -> None:
+    problem(client.get("/healthz", headers={"Host": host}), 400, "bad-request")
 
 
 SERVE = """
@@ -791,10 +802,9 @@ def test_the_server_answers_what_is_under_way_when_it_is_told_to_stop(tmp_path: 
 
 
 def test_more_connections_than_threads_are_all_answered(tmp_path: Path) -> None:
-    """A thread stays with a connection that asks again at once, but not while others wait for it."""
     tree = write_tree(tmp_path, rules__private__acme=ACME_RULES, policy_docs__private__acme=ACME_POLICY)
     port = free_port()
-    server = start(tree, "127.0.0.1", port)  # two processes with sixteen threads each
+    server = start(tree, "127.0.0.1", port)  # two processes with eight threads each
     answered = [0] * 60
     over = threading.Event()
 
@@ -826,10 +836,47 @@ def test_more_connections_than_threads_are_all_answered(tmp_path: Path) -> None:
     assert min(answered) >= 3, answered
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc, as Linux has it")
+def test_killed_processes_are_replaced_or_end_with_the_first(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path, rules__private__acme=ACME_RULES, policy_docs__private__acme=ACME_POLICY)
+    port = free_port()
+    server = start(tree, "127.0.0.1", port)
+
+    def others() -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
+
+    drain = threading.Thread(target=lambda: list(server.stdout or ()))
+    drain.start()
+    try:
+        wait_for(port, server)
+        before = others()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(set(others()) - set(before)) == 2)
+        wait_for(port, server)
+        assert json.loads(post(port, line()))["payer"] == "private/acme"
+    finally:
+        server.kill()
+        server.wait(40)
+        drain.join(40)
+    eventually(lambda: not listened_to(port))  # its other processes ended too
+
+
+def listened_to(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_request_is_one_line_of_the_log_whatever_its_path() -> None:
-    answer = types.SimpleNamespace(status="404 NOT FOUND", sent=12)
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": '/a"\nb\x1bé', "QUERY_STRING": "drug=secret"}
-    line = _request_line(answer, environ, timedelta(milliseconds=3, microseconds=900))
+    line = _request_line(environ, "404 NOT FOUND", "12", 0.0039)
     assert line == r""""GET /a\"\nb\x1b\xe9" 404 12 bytes 3 ms"""
 
 

@@ -755,7 +755,7 @@ def coverage(settings: Settings, directory: Path | None) -> None:
 @click.option(
     "--threads",
     type=click.IntRange(1, 256),
-    default=16,
+    default=8,
     show_default=True,
     help="Requests that each process answers at a time; those that end together share one write to disk.",
 )
@@ -774,19 +774,21 @@ def serve(settings: Settings, host: str, port: int, threads: int, workers: int) 
     byreport serve --port 8000
     curl -s -H 'Content-Type: application/json' --data @claim.json http://127.0.0.1:8000/v1/decisions
     """
-    from byreport.web.server import AddressRefused, loopback
+    from byreport.web.loopback import AddressRefused, loopback
     from byreport.web.server import serve as run
 
     try:
-        address = loopback(host).strip("[]")
+        address = loopback(host)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.create_server((address, port), family=family):
-            pass  # gunicorn would try for seconds, and name no way out
+            pass  # the server itself would share the port with another one
     except AddressRefused as error:
         raise Unusable(str(error)) from None
     except OSError as error:
-        raise Unusable(f"can't listen on {host}:{port}: {error.strerror}; name another port with --port") from None
-    click.echo(f"byreport {__version__} on http://{host}:{port}, log {settings.log.split('@')[-1]}; Ctrl-C ends it")
+        reason = os.strerror(error.errno or 0)
+        raise Unusable(f"can't listen on {address}, port {port}: {reason}; name another port with --port") from None
+    name = f"[{address}]" if ":" in address else host
+    click.echo(f"byreport {__version__} on http://{name}:{port}, log {settings.log.split('@')[-1]}; Ctrl-C ends it")
     run(settings.docket, host=host, port=port, threads=threads, workers=workers)
 
 

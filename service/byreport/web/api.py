@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
@@ -29,6 +30,10 @@ from byreport.web.problems import MEDIA_TYPE, FieldError, Problem, finding_error
 MAX_LINES = 500
 MAX_BODY = 2_000_000
 """Bytes of a request's body."""
+SHORT_LIST = 16
+_LONG_LIST = threading.Lock()
+"""Longer lists are decided one after the other in a process: side by side they take longer, single lines behind them
+included."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _DECISION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -61,6 +66,13 @@ def _decide_list(docket: Docket, lines: Sequence[Any], idempotency: Idempotency 
             "too-many-lines" if lines else "bad-claim",
             f"a list holds 1 to {MAX_LINES} claim lines; this one has {len(lines)}",
         )
+    if len(lines) <= SHORT_LIST:
+        return _decide_lines(docket, lines, idempotency)
+    with _LONG_LIST:
+        return _decide_lines(docket, lines, idempotency)
+
+
+def _decide_lines(docket: Docket, lines: Sequence[Any], idempotency: Idempotency | None) -> bytes:
     if idempotency is not None and docket.recall(idempotency) is not None:
         return _results(_answered_before(docket, lines, idempotency))
     decided = [_decide_line(docket, line) for line in lines]

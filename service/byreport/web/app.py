@@ -14,6 +14,7 @@ from byreport.live import Live
 from byreport.schema_files import claim_schema, decision_schema
 from byreport.web import api as api_
 from byreport.web import pages, problems, schemas
+from byreport.web.loopback import is_own
 
 _HEADERS = [
     ("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
@@ -21,8 +22,6 @@ _HEADERS = [
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
-# A page of another site may make a browser on this machine ask us by a name of its own that leads here.
-_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
 class _Api(Api):  # type: ignore[misc]
@@ -38,7 +37,6 @@ def create_app(docket: Docket, live: Live | None = None) -> Flask:
     app = Flask("byreport.web")
     app.config.update(
         MAX_CONTENT_LENGTH=api_.MAX_BODY,
-        TRUSTED_HOSTS=_HOSTS,
         API_TITLE="byreport",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",
@@ -53,6 +51,7 @@ def create_app(docket: Docket, live: Live | None = None) -> Flask:
     app.register_blueprint(pages.blueprint(docket))
     for kind in (Exception, HTTPException):
         app.register_error_handler(kind, problems.response)
+    app.before_request(_refuse_other_names)
     app.after_request(_secured)
     app.context_processor(lambda: {"live": live})
     app.add_url_rule("/docs", "docs", _docs)
@@ -71,6 +70,15 @@ def _components(api: Any) -> None:
         api.spec.components.schema(name, {key: value for key, value in made.items() if key != "$schema"})
     api.spec.components.schema("Table", schema=schemas.TableSchema)
     api.spec.components.schemas.pop("PaginationMetadata", None)  # nothing here comes in pages
+
+
+def _refuse_other_names() -> None:
+    """A page of another site may make a browser on this machine ask us by a name of its own that leads here.
+
+    werkzeug's `TRUSTED_HOSTS` would do, but takes no IPv6 addresses.
+    """
+    if not is_own(request.host):
+        raise problems.Problem(400, "bad-request", f"{request.host!r} is no loopback address of this machine")
 
 
 def _secured(response: Response) -> Response:

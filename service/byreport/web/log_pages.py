@@ -96,7 +96,7 @@ def add(pages: Blueprint, docket: Docket) -> None:
         first = docket.log.search(filters, 500, None, rules)  # a log that does not answer is a problem, not half a file
         return Response(
             _csv(docket, filters, rules, first),
-            mimetype="text/csv; charset=utf-8",
+            mimetype="text/csv",
             headers={"Content-Disposition": 'attachment; filename="decisions.csv"'},
         )
 

@@ -1,189 +1,122 @@
-"""The production server: gunicorn with threads, on loopback addresses only.
+"""The production server: Granian, on loopback addresses only.
 
-Gunicorn and not waitress, because `workers` asks for several processes over one log, because it ends gracefully on
-SIGTERM by itself, and because it opens the docket in each worker after the fork: engine handles, database
-connections and locks must not be carried over a fork. What waitress has over it, Windows, durable-rules lacks too.
+Granian reads requests and writes answers in compiled code, and hands each request, not each connection, to a thread of
+Python's. Each of its processes opens a docket of its own after the fork: engine handles, database connections and locks
+must not be carried over one.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import select
+import multiprocessing
+import os
 import signal
-import socket
 import sys
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from multiprocessing.util import Finalize
 from typing import Any
 
 from byreport.docket import Docket
 from byreport.live import Live
 from byreport.web.app import create_app
+from byreport.web.loopback import AddressRefused, loopback
 
-REQUEST_SECONDS = 120
-"""A worker that has not answered its own process for this long is replaced."""
-
-YIELD_SECONDS = 0.0005
-"""How long a process waits for each request it is busy with, up to four, before it takes a new connection."""
-NEXT_REQUEST_SECONDS = 0.003
-"""How long a thread that has answered waits for the next request on the same connection before it goes elsewhere."""
-
-
-class AddressRefused(ValueError):
-    """The address is not a loopback address."""
-
-
-def loopback(host: str) -> str:
-    """The loopback address that `host` names, ready to bind. Raises AddressRefused for any other address."""
-    if host == "localhost":
-        return "127.0.0.1"
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise AddressRefused(
-            f"{host!r} is not a loopback address. byreport has no access control yet: whoever reaches the port can "
-            "read every decision. Use 127.0.0.1, ::1 or localhost."
-        )
-    return f"[{address}]" if address.version == 6 else str(address)
+STOP_SECONDS = 30
+"""How long requests under way may take when the server is told to stop."""
 
 
 def serve(
     open_docket: Callable[[], Docket],
     host: str = "127.0.0.1",
     port: int = 8000,
-    threads: int = 16,
+    threads: int = 8,
     workers: int = 1,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
-    `open_docket` opens a docket of its own for each of the `workers` processes, after the fork. It is called once
-    before, so that a fault of the rules or the log ends the call with its own error and not in a worker. Raises
-    SystemExit(2), with a message on standard error, for an address that is not loopback.
+    `open_docket` opens a docket of its own for each of the `workers` processes; where processes are not forked it has
+    to be picklable. It is called once before, so that a fault of the rules or the log ends the call with its own error
+    and not in a worker. Raises SystemExit(2), with a message on standard error, for an address that is not loopback.
     """
     try:
-        bind = f"{loopback(host)}:{port}"
+        address = loopback(host)
     except AddressRefused as error:
         print(f"byreport: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     open_docket().close()
-    _run(open_docket, bind, threads, workers)
+    # Granian takes a while to import, which no other command needs.
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces
+    from granian.log import LogLevels
+
+    Granian(
+        "byreport",
+        address=address,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=workers,
+        blocking_threads=threads,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        log_level=LogLevels.error,
+    ).serve(target_loader=partial(_application, open_docket), wrap_loader=False)
 
 
-def _run(open_docket: Callable[[], Docket], bind: str, threads: int, workers: int) -> None:
-    # gunicorn reads the user and group databases when it is imported, which no other command needs.
-    from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-    from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
-    from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-    from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
-
-    class Worker(ThreadWorker):  # type: ignore[misc]
-        """Stays with a connection whose client asks again at once, unless another one waits for a thread.
-
-        Between two requests gunicorn gives every connection back to the thread that waits for all of them, which costs
-        more than deciding a line.
-        """
-
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            # Only how many there are counts; threads may add and remove without a lock.
-            self.waiting: deque[None] = deque()
-            self.busy: deque[None] = deque()
-
-        def accept(self, *arguments: Any) -> None:
-            """Leaves a new connection to a process with less to do; it stays where it was accepted."""
-            if workers > 1 and self.busy:
-                time.sleep(min(len(self.busy), 4) * YIELD_SECONDS)
-            super().accept(*arguments)
-
-        def enqueue_req(self, connection: Any) -> None:
-            self.waiting.append(None)
-            super().enqueue_req(connection)
-
-        def handle(self, connection: Any) -> Any:
-            self.busy.append(self.waiting.popleft())
-            try:
-                kept = super().handle(connection)
-                # True is gunicorn's word for a connection that is kept.
-                while kept is True and self.alive and not self.waiting and _asked_again(connection.sock):
-                    kept = super().handle(connection)
-                return kept
-            finally:
-                self.busy.pop()
-
-    class RequestLog(Logger):  # type: ignore[misc]
-        def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-            """One line for each request; gunicorn's own way gathers all headers for each."""
-            _say(_request_line(resp, environ, request_time))
-
-    class Master(Arbiter):  # type: ignore[misc]
-        def handle_int(self) -> None:
-            """Ctrl-C ends as gracefully as SIGTERM."""
-            raise StopIteration
-
-    class Server(BaseApplication):  # type: ignore[misc]
-        docket: Docket | None = None
-        live: Live | None = None
-
-        def load_config(self) -> None:
-            for name, value in _settings(bind, threads, workers).items():
-                if name in self.cfg.settings:
-                    self.cfg.set(name, value)
-            self.cfg.set("worker_class", Worker)
-            self.cfg.set("logger_class", RequestLog)
-            self.cfg.set("worker_exit", lambda _server, _worker: self.close())
-            self.cfg.set("post_worker_init", _end_gracefully)
-
-        def load(self) -> Any:
-            self.docket = open_docket()
-            self.live = Live(self.docket, _say)
-            self.live.start()
-            return create_app(self.docket, self.live)
-
-        def close(self) -> None:
-            if self.live is not None:
-                self.live.close()
-                self.live = None
-            if self.docket is not None:
-                self.docket.close()
-                self.docket = None
-
-        def run(self) -> None:
-            Master(self).run()
-
-    Server().run()
+def _application(open_docket: Callable[[], Docket]) -> Callable[..., Iterable[bytes]]:
+    """The application of one process, and what ends with the process."""
+    # Ctrl-C reaches every process of the terminal; the first process tells the others to finish.
+    os.setpgid(0, 0)
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    docket = open_docket()
+    live = Live(docket, _say)
+    live.start()
+    # Last registered, first called; both with the process that multiprocessing ends, which atexit is not.
+    Finalize(None, docket.close, exitpriority=1)
+    Finalize(None, live.close, exitpriority=2)
+    return _logged(create_app(docket, live))
 
 
-def _settings(bind: str, threads: int, workers: int) -> dict[str, Any]:
-    return {
-        "bind": [bind],
-        "workers": workers,
-        "threads": threads,
-        "timeout": REQUEST_SECONDS,
-        "graceful_timeout": 30,
-        "proc_name": "byreport",
-        "errorlog": "-",
-        "loglevel": "warning",
-        "forwarded_allow_ips": "",
-        "control_socket_disable": True,  # newer gunicorns listen on a control socket unless told not to
-    }
+def _end_with_the_first() -> None:
+    """Finish when the process that started this one was killed."""
+    first = multiprocessing.parent_process()
+    if first is not None:
+        first.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _asked_again(connection: socket.socket) -> bool:
-    """Whether a client sends its next request within moments. Whoever waits for a thread waits that long at most."""
-    waiting = select.poll()
-    waiting.register(connection, select.POLLIN)
-    return bool(waiting.poll(NEXT_REQUEST_SECONDS * 1000))
+def _logged(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """The application, with a line of the log for each request."""
+
+    def respond(environ: Mapping[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        began = time.monotonic()
+        answer: list[Any] = []
+
+        def started(status: str, headers: list[tuple[str, str]], fault: Any = None) -> Any:
+            answer[:] = status, headers
+            return start(status, headers, fault)
+
+        body = application(environ, started)
+        status, headers = answer
+        length = next((value for name, value in headers if name == "Content-Length"), None)
+        if length is not None:
+            # In one piece, which the server sends faster than an iterable.
+            pieces, close = list(body), getattr(body, "close", None)
+            if close is not None:
+                close()
+            body = pieces
+        _say(_request_line(environ, status, length, time.monotonic() - began))
+        return body
+
+    return respond
 
 
-def _request_line(response: Any, environ: Mapping[str, Any], took: timedelta) -> str:
+def _request_line(environ: Mapping[str, Any], status: str, length: str | None, seconds: float) -> str:
     """What is logged of a request: neither bodies, nor query strings, nor headers."""
     path = ascii(environ["PATH_INFO"])[1:-1].replace('"', '\\"')
-    status = str(response.status).split(" ", 1)[0]
-    return f'"{environ["REQUEST_METHOD"]} {path}" {status} {response.sent} bytes {took // timedelta(milliseconds=1)} ms'
+    return f'"{environ["REQUEST_METHOD"]} {path}" {status[:3]} {length or "?"} bytes {int(seconds * 1000)} ms'
 
 
 def _say(line: str) -> None:
@@ -191,8 +124,3 @@ def _say(line: str) -> None:
     # In one piece, because threads and processes share the output.
     sys.stdout.write(f"{time.strftime('[%d/%b/%Y:%H:%M:%S %z]')} {line}\n")
     sys.stdout.flush()
-
-
-def _end_gracefully(worker: Any) -> None:
-    """Ctrl-C reaches every process of the terminal; a worker takes it as the request to finish, not to drop."""
-    signal.signal(signal.SIGINT, worker.handle_exit)
