@@ -476,6 +476,7 @@ def _sqlite_engine(url: URL) -> tuple[Engine, Engine]:
 
 
 _LAST = "SELECT seq, hash FROM decision ORDER BY seq DESC LIMIT 1"
+_LAST_TEMPLATE = "SELECT max(id) FROM template"
 
 
 class _SqliteAppender:
@@ -507,6 +508,16 @@ class _SqliteAppender:
         """The last record's place and hash."""
         row = self._cursor.execute(_LAST).fetchone()
         return (row[0], row[1]) if row else (0, GENESIS)
+
+    def templates(self, digests: Sequence[str]) -> dict[str, int]:
+        """The ids of those of the templates that are stored, by digest."""
+        holes = ", ".join("?" * len(digests))
+        query = f"SELECT digest, id FROM template WHERE digest IN ({holes})"
+        return dict(self._cursor.execute(query, digests).fetchall())
+
+    def last_template(self) -> int:
+        """The last template's id."""
+        return int(self._cursor.execute(_LAST_TEMPLATE).fetchone()[0] or 0)
 
     def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Inserts rows whose values stand in the order of the table's columns."""
@@ -544,6 +555,15 @@ class _ServerAppender:
         """The last record's place and hash."""
         row = self._connection.exec_driver_sql(_LAST).first()
         return (row[0], row[1]) if row else (0, GENESIS)
+
+    def templates(self, digests: Sequence[str]) -> dict[str, int]:
+        """The ids of those of the templates that are stored, by digest."""
+        query = select(_template.c.digest, _template.c.id).where(_template.c.digest.in_(digests))
+        return {row.digest: row.id for row in self._connection.execute(query)}
+
+    def last_template(self) -> int:
+        """The last template's id."""
+        return int(self._connection.exec_driver_sql(_LAST_TEMPLATE).scalar() or 0)
 
     def insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Inserts rows whose values stand in the order of the table's columns."""
@@ -1027,13 +1047,10 @@ class Log:
             return {}
         found: dict[str, int] = {}
         digests = list(wanted)
-        with self._reading.connect() as connection:
-            for start in range(0, len(digests), _PAGE):
-                query = select(_template.c.digest, _template.c.id)
-                rows = connection.execute(query.where(_template.c.digest.in_(digests[start : start + _PAGE])))
-                found.update({row.digest: row.id for row in rows})
-            last = connection.scalar(select(func.max(_template.c.id))) or 0
-        new = list(enumerate((wanted[digest] for digest in digests if digest not in found), start=last + 1))
+        for start in range(0, len(digests), _PAGE):
+            found |= appender.templates(digests[start : start + _PAGE])
+        unknown = [wanted[digest] for digest in digests if digest not in found]
+        new = list(enumerate(unknown, start=appender.last_template() + 1)) if unknown else []
         appender.insert(_template, [_template_row(number, each) for number, each in new])
         appender.insert(_template_fired, [(number, rule) for number, each in new for rule in each.rules])
         return found | {each.digest: number for number, each in new}
