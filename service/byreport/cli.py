@@ -764,7 +764,8 @@ def coverage(settings: Settings, directory: Path | None) -> None:
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Processes; one a core for the highest rate. Each takes 260 MB, and takes up edited rules by itself.",
+    help="Processes; one a core for the highest rate, over several connections each: chance decides which process "
+    "gets a connection. Each takes 260 MB, and takes up edited rules by itself.",
 )
 @_settings
 def serve(settings: Settings, host: str, port: int, threads: int, workers: int) -> None:
