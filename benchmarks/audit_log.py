@@ -98,7 +98,7 @@ def make(path: Path, count: int) -> None:
 def measure(path: Path) -> None:
     began = time.perf_counter()
     log = Log.open(path)
-    print(f"opening: {time.perf_counter() - began:.1f} s (the first time with this version it adds an index)")
+    print(f"opening: {time.perf_counter() - began:.1f} s")
     count = log.head()[0]
     _searches(log)
     print(f"{count} records, {path.stat().st_size / 1e6:.0f} MB")
