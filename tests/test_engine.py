@@ -13,7 +13,8 @@ from byreport import dnf
 from byreport import engine as engine_module
 from byreport.chain import chain
 from byreport.engine import Engine, Handles
-from byreport.rule import All, Conclusion, Rule, Test
+from byreport.essential import essential
+from byreport.rule import All, Conclusion, Not, Rule, Test
 from byreport.rulebook import PayerRules
 from byreport.standing import Standing, Standings
 from byreport.vocabulary import vocabulary
@@ -60,6 +61,17 @@ def test_engine_and_evaluator_agree_on_every_firing(random: Random, size: int) -
             assert settled(standing) == settled(Standings(payer, vocabulary()).of(keys))
     finally:
         engine.close()
+
+
+def test_a_pattern_beside_a_comparison_with_a_code_that_is_unknown() -> None:
+    """Nothing is equal to what is unknown, and no value to try follows from it."""
+    condition = All(
+        (
+            Not(Test("drug.specific_code", "equals", None, "is the code billed")),
+            Test("drug.specific_code", "matches", "^C", "matches ^C"),
+        )
+    )
+    assert essential(condition, vocabulary()) == {"drug.specific_code"}
 
 
 def test_a_wrong_engine_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,8 @@ def _near(fact: Fact, test: Test) -> Iterator[Any]:
         if text is not None:
             yield text
         return
-    values = test.value if test.operator == "one_of" else (test.value,)
+    # A comparison with a fact that is unknown has None for a value, which nothing is equal to.
+    values = test.value if test.operator == "one_of" else () if test.value is None else (test.value,)
     for value in values:
         yield value
         if fact.type == "date":
